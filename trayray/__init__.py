@@ -1,0 +1,126 @@
+"""trayray: Ray Core's tasks, actors and objects on structured concurrency. ``import trayray as ray``.
+
+Names are loaded at their first use, so that importing the package costs next to nothing. Layers, lower ones first:
+
+    exceptions, model   nouns and errors
+    core                decisions: pure, synchronous
+    wire, link          messages, and the links that carry them
+    gcs, node, worker   the processes' services
+    api, cli, util      what users call
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from trayray.version import RAY_VERSION, __version__
+
+if TYPE_CHECKING:
+    from trayray import actor, exceptions, runtime_context, util
+    from trayray.api.blocking import (
+        available_resources,
+        cancel,
+        cluster_resources,
+        get,
+        get_actor,
+        get_gpu_ids,
+        kill,
+        nodes,
+        put,
+        timeline,
+        wait,
+    )
+    from trayray.api.decorators import method, remote, task
+    from trayray.api.initialize import init, is_initialized, shutdown
+    from trayray.api.install import install_as_ray
+    from trayray.model.ids import (
+        ActorClassID,
+        ActorID,
+        ClusterID,
+        FunctionID,
+        JobID,
+        NodeID,
+        PlacementGroupID,
+        TaskID,
+        UniqueID,
+        WorkerID,
+    )
+    from trayray.runtime_context import get_runtime_context
+    from trayray.worker.references import ObjectRef
+    from trayray.worker.references import ObjectRef as ObjectID
+
+_HOMES = {
+    "trayray.api.blocking": (
+        "available_resources cancel cluster_resources get get_actor get_gpu_ids kill nodes put timeline wait"
+    ),
+    "trayray.api.decorators": "method remote task",
+    "trayray.api.initialize": "init is_initialized shutdown",
+    "trayray.api.install": "install_as_ray",
+    "trayray.model.ids": (
+        "ActorClassID ActorID ClusterID FunctionID JobID NodeID PlacementGroupID TaskID UniqueID WorkerID"
+    ),
+    "trayray.runtime_context": "get_runtime_context",
+    "trayray.worker.references": "ObjectRef",
+}
+#: Where each lazily loaded name lives.
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+_SUBMODULES = frozenset("actor cluster_utils exceptions job_config remote_function runtime_context util".split())
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    elif name == "ObjectID":
+        value = __getattr__("ObjectRef")
+    elif name in _SUBMODULES:
+        value = importlib.import_module(f"trayray.{name}")
+    else:
+        raise AttributeError(f"module 'trayray' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOME_OF, *_SUBMODULES})
+
+
+__all__ = (
+    "RAY_VERSION",
+    "ActorClassID",
+    "ActorID",
+    "ClusterID",
+    "FunctionID",
+    "JobID",
+    "NodeID",
+    "ObjectID",
+    "ObjectRef",
+    "PlacementGroupID",
+    "TaskID",
+    "UniqueID",
+    "WorkerID",
+    "__version__",
+    "actor",
+    "available_resources",
+    "cancel",
+    "cluster_resources",
+    "exceptions",
+    "get",
+    "get_actor",
+    "get_gpu_ids",
+    "get_runtime_context",
+    "init",
+    "install_as_ray",
+    "is_initialized",
+    "kill",
+    "method",
+    "nodes",
+    "put",
+    "remote",
+    "runtime_context",
+    "shutdown",
+    "task",
+    "timeline",
+    "util",
+    "wait",
+)

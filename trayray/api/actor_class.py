@@ -1,0 +1,372 @@
+"""Actor classes and handles: what ``@remote`` makes of a class, and how its actors are called.
+
+Not here: the decorator's overloads (``decorators``), options' rules (``model.options``), actors' lives (``gcs``).
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from trayray.api.pickling_errors import describe_failure
+from trayray.api.session import session
+from trayray.api.submission import CallShape, pack_arguments
+from trayray.model.ids import creation_task_id, object_id
+from trayray.model.options import (
+    actor_resources,
+    check_actor_creation,
+    validate_actor_options,
+    validate_call_options,
+)
+from trayray.wire.messages import METHOD, ActorSpec, Define
+from trayray.wire.serialization import dumps_definition
+from trayray.worker.actor_calls import ActorCall
+from trayray.worker.actor_creation import ActorGuard, Creation
+from trayray.worker.current import actor_self, core_worker
+from trayray.worker.references import ObjectRef
+from trayray.worker.tasks import TaskTemplate
+
+#: Concurrent calls of an actor with asynchronous methods, when nothing is said.
+_ASYNC_CONCURRENCY = 1000
+#: Methods that every actor has.
+_IMPLICIT = {
+    "__ray_ready__": lambda self: True,
+    "__ray_terminate__": lambda self: None,
+    "__ray_call__": lambda self, fn, *args, **kwargs: None,
+}
+
+
+class ActorClassInheritanceException(TypeError):
+    """A class was derived from an actor class; derive from the plain class and decorate the derived one."""
+
+
+@attrs.define
+class MethodInfo:
+    """One method as its callers know it."""
+
+    name: str
+    shape: CallShape
+    num_returns: int
+    group: str
+
+
+@attrs.define
+class ActorInfo:
+    """What a handle knows of its actor; pickles into other processes and into the GCS."""
+
+    actor_id: bytes
+    class_name: str
+    methods: dict[str, MethodInfo]
+    #: Calls of one submitter run in submission order.
+    ordered: bool
+
+
+class ActorMethod:
+    """A method of an actor: call it with ``.remote(...)``."""
+
+    __slots__ = ("_handle", "_info", "_options")
+
+    def __init__(self, handle: ActorHandle, info: MethodInfo, options: dict[str, Any] | None = None) -> None:
+        self._handle = handle
+        self._info = info
+        self._options = options or {}
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            f"Actor methods cannot be called directly. Instead of running 'object.{self._info.name}()', "
+            f"try 'object.{self._info.name}.remote()'."
+        )
+
+    def options(self, **options: Any) -> ActorMethod:
+        """The same method with other options, for one use."""
+        return ActorMethod(self._handle, self._info, {**self._options, **options})
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the method; the reference of its result at once (a list of them for several returns)."""
+        return self._handle._submit(self._info, args, kwargs, self._options)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ActorMethod, (self._handle, self._info, self._options)
+
+    def __repr__(self) -> str:
+        return f"ActorMethod({self._handle!r}.{self._info.name})"
+
+
+class ActorHandle:
+    """A handle to an actor; its attributes are the actor's methods. It may be passed anywhere."""
+
+    def __init__(self, info: ActorInfo, ref: ObjectRef[Any] | None) -> None:
+        self._ray_info = info
+        #: Keeps the actor alive; None in handles that were got by name.
+        self._ray_ref = ref
+
+    @property
+    def _ray_actor_id(self) -> Any:
+        from trayray.model.ids import ActorID
+
+        return ActorID(self._ray_info.actor_id)
+
+    @property
+    def _actor_id(self) -> Any:
+        return self._ray_actor_id
+
+    def __getattr__(self, name: str) -> ActorMethod:
+        info = self.__dict__.get("_ray_info")
+        method = None if info is None else info.methods.get(name)
+        if method is None:
+            described = "actor handle" if info is None else f"actor of class {info.class_name}"
+            raise AttributeError(f"the {described} has no method {name!r}; only methods are reached through a handle")
+        return ActorMethod(self, method)
+
+    def __dir__(self) -> list[str]:
+        return list(self._ray_info.methods)
+
+    def __repr__(self) -> str:
+        return f"Actor({self._ray_info.class_name}, {self._ray_info.actor_id.hex()})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ActorHandle) and other._ray_info.actor_id == self._ray_info.actor_id
+
+    def __hash__(self) -> int:
+        return hash(self._ray_info.actor_id)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ActorHandle, (self._ray_info, self._ray_ref)
+
+    def _submit(self, method: MethodInfo, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]) -> Any:
+        core = core_worker() or session.core()
+        if options:
+            validate_call_options(options)
+        method.shape.check(args, kwargs)
+        info = self._ray_info
+        client = core.actors.client(info.actor_id, ordered=info.ordered)
+        name = options.get("name") or f"{info.class_name}.{method.name}"
+        num_returns = options.get("num_returns")
+        num_returns = method.num_returns if num_returns is None else num_returns
+        group = options.get("concurrency_group") or method.group
+        template = client.templates.get((method.name, name, num_returns, group))
+        if template is None:
+            define = Define(0, name, method.name, b"", num_returns, METHOD, {}, group=group, job=core.job)
+            template = TaskTemplate(define, {}, 0)
+            client.templates[method.name, name, num_returns, group] = template
+        packed = pack_arguments(core, name, args, kwargs)
+        task_id = core.ids.next_for_actor(info.actor_id)
+        returns = [ObjectRef[Any](object_id(task_id, index)) for index in range(1, num_returns + 1)]
+        core.submit(ActorCall(task_id, template, packed.payload, packed.args, packed.refs, returns, self._ray_ref, client))
+        if num_returns == 1:
+            return returns[0]
+        return returns or None
+
+
+class ActorClass:
+    """A class whose instances are actors: create one with ``.remote(...)``."""
+
+    def __init__(self, cls: type, options: dict[str, Any]) -> None:
+        validate_actor_options(options, in_options=False)
+        self._cls = cls
+        self._default_options = options
+        self.__name__ = f"ActorClass({cls.__name__})"
+        self.__doc__ = cls.__doc__
+        self.__module__ = cls.__module__
+        self.__qualname__ = cls.__qualname__
+        self._methods = _methods_of(cls)
+        self._is_async = any(inspect.iscoroutinefunction(f) or inspect.isasyncgenfunction(f) for f in _functions(cls).values())
+        self._shape = CallShape(cls.__name__, cls.__init__, skip_first=True) if "__init__" in _own_attributes(cls) else None
+        self._body: bytes | None = None
+        self._check_groups()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        raise ActorClassInheritanceException(f"Inheriting from actor classes is not supported: {cls.__name__}.")
+
+    def __mro_entries__(self, bases: tuple[Any, ...]) -> tuple[type, ...]:
+        raise ActorClassInheritanceException(
+            f"Inheriting from actor classes is not supported. Derive from the plain class {self._cls.__name__} "
+            "and decorate the derived class with @ray.remote instead."
+        )
+
+    def _check_groups(self) -> None:
+        groups = self._default_options.get("concurrency_groups") or {}
+        for method in self._methods.values():
+            if method.group and method.group not in groups:
+                raise ValueError(
+                    f"{self._cls.__name__}.{method.name} is in concurrency group {method.group!r}, which the class does "
+                    f"not declare; it declares {sorted(groups) or 'none'}"
+                )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        name = self._cls.__name__
+        raise TypeError(
+            f"Actors cannot be instantiated directly. Instead of '{name}()', use '{name}.remote()'."
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_ray") or name == "_cls":
+            raise AttributeError(name)
+        return getattr(self._cls, name)
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Create an actor; its handle at once."""
+        return self._create(args, kwargs, self._default_options)
+
+    def options(self, **options: Any) -> BoundActorClass:
+        """The same class with other options, for one use."""
+        validate_actor_options(options, in_options=True)
+        return BoundActorClass(self, {**self._default_options, **options})
+
+    def _remote(self, args: Any = (), kwargs: Any = None, **options: Any) -> Any:
+        return self.options(**options).remote(*(args or ()), **(kwargs or {}))
+
+    def _create(self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]) -> ActorHandle:
+        check_actor_creation(options, is_async=self._is_async)
+        core = core_worker() or session.core()
+        name = self._cls.__name__
+        if self._shape is not None:
+            self._shape.check(args, kwargs)
+        elif args or kwargs:
+            raise TypeError(f"{name}() takes no arguments: the class has no __init__")
+        if self._body is None:
+            self._body = self._pickled()
+        packed = pack_arguments(core, f"{name}.__init__", args, kwargs)
+        creation = self._creation(core, packed, options)
+        ref = ObjectRef[Any](object_id(creation.spec.task, 1))
+        info = self._info(creation.spec.actor, options)
+        creation.spec.handle = dumps_definition(info)
+        detached = creation.detached
+        if creation.spec.name:
+            existing = core.run_async(core.creations.register, creation)
+            if existing:
+                from trayray.wire.serialization import deserialize
+
+                return ActorHandle(deserialize(existing), None)
+        else:
+            core.call_soon(core.creations.start, creation)
+        if not detached:
+            ref._guard = ActorGuard(core, creation.spec.actor)
+        return ActorHandle(info, None if detached else ref)
+
+    def _creation(self, core: Any, packed: Any, options: dict[str, Any]) -> Creation:
+        placement, running = actor_resources(options)
+        actor_id = os.urandom(12) + core.job
+        concurrency = options.get("max_concurrency")
+        if concurrency is None:
+            concurrency = _ASYNC_CONCURRENCY if self._is_async else 1
+        lifetime = options.get("lifetime")
+        spec = ActorSpec(
+            actor=actor_id,
+            task=creation_task_id(actor_id),
+            class_name=self._cls.__name__,
+            body=self._body or b"",
+            payload=packed.payload,
+            values=[],
+            owner=core.address,
+            job=core.job,
+            name=options.get("name") or "",
+            namespace=options.get("namespace") or core.namespace,
+            max_concurrency=concurrency,
+            is_async=self._is_async,
+            groups=_groups(options),
+            method_groups={},
+            resources=running.to_dict(),
+            max_restarts=options.get("max_restarts") or 0,
+            handle=b"",
+        )
+        return Creation(
+            spec,
+            running.to_dict(),
+            placement.to_dict(),
+            lifetime == "detached",
+            bool(options.get("get_if_exists")),
+            packed.args,
+            packed.refs,
+        )
+
+    def _info(self, actor_id: bytes, options: dict[str, Any]) -> ActorInfo:
+        concurrency = options.get("max_concurrency") or 1
+        ordered = not self._is_async and concurrency == 1 and not options.get("concurrency_groups")
+        return ActorInfo(actor_id, self._cls.__name__, self._methods, ordered)
+
+    def _pickled(self) -> bytes:
+        try:
+            return dumps_definition(self._cls)
+        except Exception as error:
+            raise describe_failure(self._cls, f"the actor class {self._cls.__name__}", error) from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ActorClass, (self._cls, self._default_options)
+
+    def __repr__(self) -> str:
+        return self.__name__
+
+
+class BoundActorClass:
+    """An actor class with options for one use."""
+
+    def __init__(self, cls: ActorClass, options: dict[str, Any]) -> None:
+        self._cls = cls
+        self._options = options
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """See `ActorClass.remote`."""
+        return self._cls._create(args, kwargs, self._options)
+
+
+def _own_attributes(cls: type) -> dict[str, Any]:
+    """Attributes of the class and its bases but ``object``."""
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__[:-1]):
+        found.update(vars(base))
+    return found
+
+
+def _functions(cls: type) -> dict[str, Callable[..., Any]]:
+    return {
+        name: getattr(cls, name)
+        for name, value in _own_attributes(cls).items()
+        if callable(getattr(cls, name, None)) and not isinstance(value, type)
+    }
+
+
+def _methods_of(cls: type) -> dict[str, MethodInfo]:
+    """The callable attributes of ``cls``, and what every actor has."""
+    methods: dict[str, MethodInfo] = {}
+    for name, function in {**_IMPLICIT, **_functions(cls)}.items():
+        static = isinstance(inspect.getattr_static(cls, name, None), staticmethod | classmethod)
+        options = getattr(function, "__ray_method_options__", {})
+        methods[name] = MethodInfo(
+            name,
+            CallShape(name, function, skip_first=not static),
+            1 if options.get("num_returns") is None else options["num_returns"],
+            options.get("concurrency_group") or "",
+        )
+    return methods
+
+
+def _groups(options: dict[str, Any]) -> dict[str, int]:
+    groups = options.get("concurrency_groups") or {}
+    if isinstance(groups, dict):
+        return dict(groups)
+    return {group["name"]: group["max_concurrency"] for group in groups}
+
+
+def exit_actor() -> None:
+    """End the current actor after the present call, in good order; it is not restarted.
+
+    Raises:
+        TypeError: not called in an actor.
+    """
+    from trayray.worker.actor_exit import ActorExit
+
+    if actor_self() is None:
+        raise TypeError("exit_actor called on a non-actor worker.")
+    raise ActorExit
+
+
+def current_handle(pickled: bytes) -> ActorHandle:
+    """A handle from the description that the GCS and the actor itself keep; it does not keep the actor alive."""
+    from trayray.wire.serialization import deserialize
+
+    return ActorHandle(deserialize(pickled), None)

@@ -1,0 +1,277 @@
+"""``init``, ``shutdown`` and ``is_initialized``: Ray's signatures and rules (RAY_FACTS 3 in spirit: the reference's
+"Starting Ray" and "Configuring Ray").
+
+Not here: the connection itself (``session``).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from trayray.api.session import Connection, connect, environment, leave, new_namespace, session, start_node
+from trayray.version import RAY_VERSION
+
+#: Ray's minimum size of an object store (bytes).
+_MINIMUM_STORE = 75 * 1024 * 1024
+
+#: Keywords of Ray's init that change nothing here, with the reason why that is right.
+_WITHOUT_EFFECT = frozenset(
+    {
+        "include_dashboard",  # there is no dashboard process to leave out
+        "dashboard_host",
+        "dashboard_port",
+        "configure_logging",
+        "logging_level",
+        "logging_format",
+        "logging_config",
+        "enable_resource_isolation",
+        "cgroup_path",
+        "system_reserved_cpu",
+        "system_reserved_memory",
+        "proxy_server_url",
+        "_plasma_directory",
+        "_driver_object_store_memory",
+        "_metrics_export_port",
+        "_tracing_startup_hook",
+        "_skip_env_hook",
+        "_enable_object_reconstruction",
+        "object_spilling_directory",
+        "_redis_username",
+        "_redis_password",
+    }
+)
+
+
+@attrs.define(eq=False)
+class RayContext(Mapping[str, Any]):
+    """What ``init`` returns: versions and addresses; leaving it as a context manager disconnects."""
+
+    address_info: dict[str, Any]
+    dashboard_url: str = ""
+    python_version: str = attrs.field(factory=lambda: ".".join(map(str, sys.version_info[:3])))
+    ray_version: str = RAY_VERSION
+    ray_commit: str = ""
+
+    def __getitem__(self, key: str) -> Any:
+        return self.address_info[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.address_info)
+
+    def __len__(self) -> int:
+        return len(self.address_info)
+
+    def __enter__(self) -> RayContext:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        shutdown()
+
+    def disconnect(self) -> None:
+        """Leave the cluster."""
+        shutdown()
+
+
+def init(
+    address: str | None = None,
+    *,
+    num_cpus: float | None = None,
+    num_gpus: float | None = None,
+    resources: dict[str, float] | None = None,
+    labels: dict[str, str] | None = None,
+    object_store_memory: int | None = None,
+    local_mode: bool = False,
+    ignore_reinit_error: bool = False,
+    job_config: Any = None,
+    log_to_driver: bool | None = None,
+    namespace: str | None = None,
+    runtime_env: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> RayContext:
+    """Join a cluster, or start one on this machine and join it.
+
+    Args:
+        address: "local" always starts a cluster; "auto" finds the latest one of this machine; "host:port" joins that
+            one; None looks at ``TRAYRAY_ADDRESS`` / ``RAY_ADDRESS``, then for a cluster that ``trayray start`` has
+            started, else starts one.
+        num_cpus, num_gpus, resources, labels, object_store_memory: of the node that is started (bytes for memory).
+        ignore_reinit_error: a second ``init`` returns the present context instead of raising.
+        log_to_driver: show what workers print.
+        namespace: where this job's named actors live; a random one by default.
+        runtime_env: environment of the job's workers.
+
+    Raises:
+        RuntimeError: called twice, or an unknown keyword.
+        ConnectionError: nobody listens at ``address``.
+        ValueError: an impossible amount, or resources for a cluster that runs already.
+    """
+    with session.lock:
+        if session.connection is not None:
+            if ignore_reinit_error:
+                return _context(session.connection)
+            raise RuntimeError(
+                "Maybe you called ray.init twice by accident? This error can be suppressed by passing in "
+                "'ignore_reinit_error=True' or by calling 'ray.shutdown()' prior to 'ray.init()'."
+            )
+        _check_options(options, local_mode)
+        amounts = _Amounts(num_cpus, num_gpus, resources, labels, object_store_memory, options)
+        amounts.check()
+        if runtime_env is not None and not isinstance(runtime_env, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] -- user input
+            raise TypeError(f"runtime_env must be a dict, not {type(runtime_env).__name__}")
+        address = address or environment("ADDRESS") or None
+        if address is not None and "://" in address:
+            raise ConnectionError(
+                f"{address!r}: client connections are not available yet; run the driver on a machine of the cluster "
+                "and pass address='auto' or 'host:port'"
+            )
+        job = _job_config(namespace, runtime_env, job_config)
+        shows_logs = environment("LOG_TO_DRIVER", "1") != "0" if log_to_driver is None else log_to_driver
+        if address != "local":
+            directory = _find(address, options)
+            if directory is not None:
+                amounts.check_absent()
+                return _context(connect(directory, job, print_logs=shows_logs, node=None))
+        node = start_node(amounts.node_config(options))
+        try:
+            return _context(connect(node.session_dir, job, print_logs=shows_logs, node=node))
+        except BaseException:
+            node.process.kill()
+            node.process.wait()
+            raise
+
+
+def shutdown(*, wait_for_processes: bool = False, _exiting_interpreter: bool = False) -> None:
+    """Leave the cluster; ends it when ``init`` started it. May be called any number of times."""
+    del wait_for_processes, _exiting_interpreter  # always waited for
+    with session.lock:
+        leave()
+
+
+def is_initialized() -> bool:
+    """Whether this process belongs to a cluster; true in tasks and actors."""
+    from trayray.worker.current import core_worker
+
+    return core_worker() is not None
+
+
+def _check_options(options: dict[str, Any], local_mode: bool) -> None:
+    if local_mode:
+        raise RuntimeError("local_mode is no longer supported; use a debugger in the worker, or num_cpus=1")
+    known = _WITHOUT_EFFECT | {"_temp_dir", "_memory", "_node_name", "_node_ip_address", "_system_config", "allow_multiple"}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise RuntimeError(f"Unknown keyword argument(s): {', '.join(unknown)}")
+    if options.get("allow_multiple"):
+        raise RuntimeError("`allow_multiple` argument is passed to `ray.init` when the ray client is not used.")
+
+
+@attrs.frozen
+class _Amounts:
+    """What a new node shall have."""
+
+    num_cpus: float | None
+    num_gpus: float | None
+    resources: dict[str, float] | None
+    labels: dict[str, str] | None
+    object_store_memory: int | None
+    options: dict[str, Any]
+
+    def check(self) -> None:
+        amounts = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus, **(self.resources or {})}
+        for name, amount in amounts.items():
+            if amount is None:
+                continue
+            if not isinstance(amount, int | float):  # pyright: ignore[reportUnnecessaryIsInstance] -- user input
+                raise TypeError(f"{name} must be a number, not {type(amount).__name__}")
+            if amount < 0:
+                raise ValueError(f"Resource quantities must be nonnegative, but {name} is {amount}.")
+        if self.object_store_memory is not None and self.object_store_memory < _MINIMUM_STORE:
+            raise ValueError(
+                f"object_store_memory is {self.object_store_memory} bytes; the minimum is {_MINIMUM_STORE} bytes (75 MiB)."
+            )
+
+    def check_absent(self) -> None:
+        given = [
+            name
+            for name in ("num_cpus", "num_gpus", "resources", "labels", "object_store_memory")
+            if getattr(self, name) is not None
+        ]
+        if given:
+            raise ValueError(
+                f"When connecting to an existing cluster, {', '.join(given)} must not be provided; "
+                "pass address='local' to start a new one"
+            )
+
+    def node_config(self, options: dict[str, Any]) -> Any:
+        from trayray.node.config import NodeConfig
+        from trayray.node.session import root_dir
+
+        return NodeConfig(
+            root=str(root_dir(options.get("_temp_dir"))),
+            num_cpus=self.num_cpus,
+            num_gpus=self.num_gpus,
+            memory=options.get("_memory"),
+            custom_resources=self.resources or {},
+            labels=self.labels or {},
+            object_store_memory=self.object_store_memory or 0,
+            driver_pid=os.getpid(),
+            name=options.get("_node_name") or "",
+        )
+
+
+def _find(address: str | None, options: dict[str, Any]) -> Path | None:
+    """The session directory of a running cluster; None when there is none and one may be started."""
+    from trayray.node.session import find_session, root_dir
+
+    found = find_session(address or "auto", root_dir(options.get("_temp_dir")), started_by_hand=address is None)
+    if found is not None:
+        return found.path
+    if address is None:
+        return None
+    if address == "auto":
+        raise ConnectionError(
+            "Could not find any running Ray instance; start one with `trayray start --head`, or call init() without an address."
+        )
+    raise ConnectionError(
+        f"No cluster of this user listens at {address!r} on this machine. `trayray status` shows what runs; "
+        "`trayray start --head` starts a cluster."
+    )
+
+
+def _job_config(namespace: str | None, runtime_env: Mapping[str, Any] | None, job_config: Any) -> Any:
+    from trayray.wire.messages import JobConfig
+
+    if job_config is not None:
+        namespace = namespace or job_config.ray_namespace
+        runtime_env = runtime_env or job_config.runtime_env
+    if namespace is not None and (not isinstance(namespace, str) or not namespace):  # pyright: ignore[reportUnnecessaryIsInstance] -- user input
+        raise ValueError(f"namespace must be a non-empty string, not {namespace!r}")
+    path = [os.path.abspath(entry or ".") for entry in sys.path]
+    env = {key: value for key, value in (runtime_env or {}).items() if value is not None}
+    return JobConfig(namespace or new_namespace(), path, os.getcwd(), env, os.environ.get("OMP_NUM_THREADS", ""))
+
+
+def _context(connection: Connection) -> RayContext:
+    welcome = connection.core.welcome
+    ip = welcome.address.rpartition(":")[0]
+    return RayContext(
+        {
+            "node_ip_address": ip,
+            "redis_address": None,
+            "object_store_address": f"{welcome.sockets}/node",
+            "raylet_socket_name": f"{welcome.sockets}/node",
+            "webui_url": "",
+            "session_dir": str(connection.session_dir),
+            "metrics_export_port": int(welcome.address.rpartition(":")[2]),
+            "gcs_address": welcome.address,
+            "address": welcome.address,
+            "dashboard_agent_listen_port": 0,
+            "node_id": welcome.node_id.hex(),
+        }
+    )

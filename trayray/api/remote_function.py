@@ -1,0 +1,140 @@
+"""Remote functions: what ``@remote`` makes of a function.
+
+Not here: the decorator's overloads (``decorators``), options' rules (``model.options``).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from trayray.api.pickling_errors import describe_failure
+from trayray.api.session import environment, session
+from trayray.api.submission import CallShape, pack_arguments
+from trayray.model.ids import object_id
+from trayray.model.options import task_resources, validate_task_options
+from trayray.wire.messages import ASYNC_TASK, TASK, Define
+from trayray.wire.serialization import dumps_definition
+from trayray.worker.current import core_worker
+from trayray.worker.references import ObjectRef
+from trayray.worker.tasks import PendingTask, TaskTemplate
+
+#: Functions above this size are refused, as in Ray (FUNCTION_SIZE_ERROR_THRESHOLD, bytes).
+_MAX_DEFINITION_BYTES = 100 * 1024 * 1024
+
+
+class RemoteFunction:
+    """A function that runs as a task: call it with ``.remote(...)``."""
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        validate_task_options(options, in_options=False)
+        self._function = function
+        self._function_name = f"{function.__module__}.{getattr(function, '__qualname__', repr(function))}"
+        self._default_options = options
+        self._shape = CallShape(getattr(function, "__name__", "function"), function)
+        self._body: bytes | None = None
+        #: Templates by job and options: calls of the same kind share one.
+        self._templates: dict[tuple[bytes, str], TaskTemplate] = {}
+        functools.update_wrapper(self, function)
+
+    @property
+    def name(self) -> str:
+        """The function's bare name."""
+        return self._shape.name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(
+            f"Remote functions cannot be called directly. Instead of running '{self.name}()', "
+            f"try '{self.name}.remote()'."
+        )
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the function as a task; the reference of its result at once (a list of them for several returns)."""
+        return self._submit(args, kwargs, self._default_options, "")
+
+    def options(self, **options: Any) -> BoundFunction:
+        """The same function with other options, for one use."""
+        validate_task_options(options, in_options=True)
+        return BoundFunction(self, {**self._default_options, **options})
+
+    def _remote(self, args: Any = (), kwargs: Any = None, **options: Any) -> Any:
+        return self.options(**options).remote(*(args or ()), **(kwargs or {}))
+
+    def _submit(self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any], key: str) -> Any:
+        core = core_worker() or session.core()
+        self._shape.check(args, kwargs)
+        template = self._templates.get((core.job, key)) or self._template(core, options, key)
+        packed = pack_arguments(core, self.name, args, kwargs)
+        task_id = core.ids.next_normal()
+        count = template.define.num_returns
+        returns = [ObjectRef[Any](object_id(task_id, index)) for index in range(1, count + 1)]
+        core.submit(PendingTask(task_id, template, packed.payload, packed.args, packed.refs, returns))
+        if count == 1:
+            return returns[0]
+        return returns or None
+
+    def _template(self, core: Any, options: dict[str, Any], key: str) -> TaskTemplate:
+        resources = task_resources(options)
+        if self._body is None:
+            self._body = self._pickled()
+        num_returns = options.get("num_returns")
+        retries = options.get("max_retries")
+        name = options.get("name") or self.name
+        kind = ASYNC_TASK if inspect.iscoroutinefunction(self._function) else TASK
+        define = Define(
+            0,
+            name,
+            self._function_name,
+            self._body,
+            1 if num_returns is None else int(num_returns),
+            kind,
+            {k: v for k, v in resources.to_dict().items() if not k.startswith("accelerator_type")},
+            job=core.job,
+        )
+        retries = int(environment("TASK_MAX_RETRIES", "3")) if retries is None else retries
+        template = TaskTemplate(define, resources.to_dict(), retries)
+        self._templates[core.job, key] = template
+        return template
+
+    def _pickled(self) -> bytes:
+        try:
+            body = dumps_definition(self._function)
+        except Exception as error:
+            raise describe_failure(self._function, f"the remote function {self.name}", error) from error
+        if len(body) > _MAX_DEFINITION_BYTES:
+            raise ValueError(
+                f"The remote function {self.name} is {len(body)} bytes when pickled, the limit is "
+                f"{_MAX_DEFINITION_BYTES}; it probably captures a large object: put() it and pass the reference instead."
+            )
+        return body
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _revive_function, (self._function, self._default_options)
+
+    def __repr__(self) -> str:
+        return f"RemoteFunction({self._function_name})"
+
+
+class BoundFunction:
+    """A remote function with options for one use."""
+
+    def __init__(self, function: RemoteFunction, options: dict[str, Any]) -> None:
+        self._function = function
+        self._options = options
+        self._key = _options_key(options)
+
+    def remote(self, *args: Any, **kwargs: Any) -> Any:
+        """See `RemoteFunction.remote`."""
+        return self._function._submit(args, kwargs, self._options, self._key)
+
+
+def _options_key(options: dict[str, Any]) -> str:
+    """Equal for equal options; what cannot be compared by its text makes a key of its own."""
+    return hashlib.blake2b(repr(sorted(options.items())).encode(), digest_size=12).hexdigest()
+
+
+def _revive_function(function: Callable[..., Any], options: dict[str, Any]) -> RemoteFunction:
+    return RemoteFunction(function, options)

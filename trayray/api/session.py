@@ -1,0 +1,241 @@
+"""Joining and leaving a cluster: ``init``, ``shutdown`` and the one connection of this process.
+
+A synchronous driver runs its core worker in a background thread; a cluster that ``init`` starts is a node process
+that ends with this one. Not here: the runtime itself (``worker.core_worker``), the node (``node``).
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import secrets
+import subprocess
+import sys
+import threading
+import uuid
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from trayray.exceptions import RaySystemError
+from trayray.worker.current import core_worker, set_core_worker
+
+#: How long a new node may take until it accepts work, a driver to join it, a cluster to let go (seconds).
+_START_SECONDS, _JOIN_SECONDS, _LEAVE_SECONDS = 60.0, 30.0, 5.0
+#: Smaller thread switch interval while connected: a call crosses two threads, and Python's 5 ms would dominate it.
+_SWITCH_SECONDS = 0.0005
+
+
+@attrs.frozen
+class NodeProcess:
+    """A node that this process started."""
+
+    process: subprocess.Popen[bytes]
+    session_dir: Path
+    address: str
+
+
+@attrs.define(eq=False)
+class Connection:
+    """This process's membership, made by ``init``."""
+
+    core: Any
+    thread: threading.Thread
+    session_dir: Path
+    address: str
+    node: NodeProcess | None
+    config: Any
+    failure: list[BaseException]
+    switch_interval: float
+
+
+class Session:
+    """The only connection state of the process."""
+
+    def __init__(self) -> None:
+        self.connection: Connection | None = None
+        self.lock = threading.RLock()
+
+    def core(self) -> Any:
+        """The core worker; starts a cluster when there is none and automatic connection is on.
+
+        Raises:
+            RaySystemError: not connected, and ``TRAYRAY_ENABLE_AUTO_CONNECT`` (or ``RAY_...``) is "0".
+        """
+        core = core_worker()
+        if core is not None:
+            return core
+        if environment("ENABLE_AUTO_CONNECT", "1") == "0":
+            raise not_started()
+        from trayray.api.initialize import init
+
+        init()
+        return core_worker()
+
+    def require_core(self) -> Any:
+        """The core worker of a process that is connected.
+
+        Raises:
+            RaySystemError: it is not.
+        """
+        core = core_worker()
+        if core is None:
+            raise not_started()
+        return core
+
+
+session = Session()
+
+
+def environment(name: str, default: str = "") -> str:
+    """``TRAYRAY_<name>``, else ``RAY_<name>``, else ``default``."""
+    value = os.environ.get(f"TRAYRAY_{name}")
+    return value if value is not None else os.environ.get(f"RAY_{name}", default)
+
+
+def not_started() -> RaySystemError:
+    """The error of calls that need a cluster."""
+    return RaySystemError(RuntimeError("Ray has not been started yet. You can start Ray with 'ray.init()'."))
+
+
+def start_node(config: Any) -> NodeProcess:
+    """Start a node process and wait until it accepts work.
+
+    Raises:
+        RaySystemError: it did not start; the text says why and where its log is.
+    """
+    command = [sys.executable, "-m", "trayray.node.main", config.to_json()]
+    process = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        process_group=0,  # the terminal's Ctrl-C is for the driver
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(_import_path())},
+    )
+    assert process.stdout is not None
+    with process.stdout as output:
+        line = _read_line(output, process)
+    try:
+        answer: dict[str, str] = json.loads(line)
+    except ValueError:
+        raise RaySystemError(RuntimeError(f"the node process ended with exit code {process.wait()}")) from None
+    if "error" in answer:
+        process.wait()
+        raise RaySystemError(RuntimeError(f"the node could not start: {answer['error']}"))
+    return NodeProcess(process, Path(answer["session_dir"]), answer["address"])
+
+
+def _import_path() -> list[str]:
+    """Where the node finds this very package, whatever the driver did to ``sys.path``."""
+    home = str(Path(__file__).resolve().parent.parent.parent)
+    inherited = os.environ.get("PYTHONPATH", "")
+    return [home, *(entry for entry in inherited.split(os.pathsep) if entry)]
+
+
+def _read_line(output: Any, process: subprocess.Popen[bytes]) -> bytes:
+    import select
+
+    ready, _, _ = select.select([output], [], [], _START_SECONDS)
+    if not ready:
+        process.kill()
+        process.wait()
+        raise RaySystemError(RuntimeError(f"the node process did not start within {_START_SECONDS} s"))
+    return output.readline()
+
+
+def connect(session_dir: Path, job_config: Any, *, print_logs: bool, node: NodeProcess | None) -> Connection:
+    """Join the node of this machine whose session is at ``session_dir``, as a driver.
+
+    Raises:
+        ConnectionError: it does not let us in.
+    """
+    import trio
+
+    from trayray.node.session import Session as SessionDirectory
+    from trayray.worker.core_worker import CoreConfig, CoreWorker, run_core_worker
+
+    directory = SessionDirectory(session_dir)
+    config = CoreConfig("driver", secrets.token_bytes(28), directory.sockets, directory.token())
+    core = CoreWorker(config, random_base=secrets.randbits(64), print_logs=print_logs)
+    ready = threading.Event()
+    failure: list[BaseException] = []
+
+    async def main() -> None:
+        async with trio.open_nursery() as nursery:
+            await nursery.start(run_core_worker, core)
+            core.enter_job(job_config)
+            ready.set()
+
+    def run() -> None:
+        try:
+            trio.run(main)
+        except BaseException as error:
+            failure.append(_only_error(error))
+        finally:
+            core.ended.set()
+            ready.set()
+
+    thread = threading.Thread(target=run, name="trayray-loop", daemon=True)
+    thread.start()
+    if not ready.wait(_JOIN_SECONDS):
+        raise ConnectionError(f"the node of {session_dir} did not answer within {_JOIN_SECONDS} s")
+    if failure:
+        raise failure[0]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(min(interval, _SWITCH_SECONDS))
+    connection = Connection(
+        core, thread, session_dir, core.welcome.address, node, job_config, failure, interval
+    )
+    session.connection = connection
+    set_core_worker(core)
+    return connection
+
+
+def leave() -> None:
+    """Leave the cluster, and end the node that this process started. Idempotent."""
+    connection, session.connection = session.connection, None
+    if connection is None:
+        return
+    core = connection.core
+    sys.setswitchinterval(connection.switch_interval)
+    with contextlib.suppress(RaySystemError, RuntimeError):
+        core.finish_job(_LEAVE_SECONDS)
+    set_core_worker(None)
+    core.call_soon(core.stop)
+    connection.thread.join(_LEAVE_SECONDS)
+    if connection.node is not None:
+        end_node(connection.node)
+
+
+def end_node(node: NodeProcess) -> None:
+    """End a node process that this process started, and see it gone."""
+    node.process.terminate()
+    try:
+        node.process.wait(_LEAVE_SECONDS)
+    except subprocess.TimeoutExpired:
+        node.process.kill()
+        node.process.wait()
+    from trayray.node.session import Session as SessionDirectory
+
+    SessionDirectory(node.session_dir).clean()
+
+
+def _only_error(error: BaseException) -> BaseException:
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+@atexit.register
+def _leave_at_exit() -> None:
+    if session.connection is not None:
+        leave()
+
+
+def new_namespace() -> str:
+    """The name of an anonymous namespace."""
+    return str(uuid.uuid4())
+

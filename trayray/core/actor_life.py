@@ -1,0 +1,273 @@
+"""What the GCS decides about actors: names, the states of their lives, restarts, and who ends with whom.
+
+    PENDING_CREATION -> ALIVE -> DEAD
+                          |  ^
+                          v  |
+                       RESTARTING        (while restarts are left)
+
+Events in, actions out; no I/O. Not here: leases and processes (``node.raylet``), calls (``worker.actor_calls``).
+"""
+
+import enum
+from collections.abc import Iterable
+
+import attrs
+
+
+class State(enum.Enum):
+    """Where an actor is in its life."""
+
+    PENDING = "PENDING_CREATION"
+    ALIVE = "ALIVE"
+    RESTARTING = "RESTARTING"
+    DEAD = "DEAD"
+
+
+#: Legal transitions; whatever is absent is a bug.
+TRANSITIONS: frozenset[tuple[State, State]] = frozenset(
+    {
+        (State.PENDING, State.ALIVE),
+        (State.PENDING, State.RESTARTING),
+        (State.PENDING, State.DEAD),
+        (State.ALIVE, State.RESTARTING),
+        (State.ALIVE, State.DEAD),
+        (State.RESTARTING, State.ALIVE),
+        (State.RESTARTING, State.RESTARTING),
+        (State.RESTARTING, State.DEAD),
+    }
+)
+
+
+@attrs.define
+class Actor:
+    """One actor, from its registration on; dead ones are kept for their cause of death."""
+
+    actor_id: bytes
+    name: str
+    namespace: str
+    class_name: str
+    job: bytes
+    owner: str
+    detached: bool
+    max_restarts: int
+    #: Pickled description for whoever asks by name.
+    handle: bytes
+    state: State = State.PENDING
+    #: Encoded creation spec, empty until its arguments were ready.
+    spec: bytes = b""
+    #: What it holds while it lives, and what its node must have.
+    resources: dict[str, float] = attrs.field(factory=dict)
+    placement: dict[str, float] = attrs.field(factory=dict)
+    #: Address and id of its worker; empty while it has none.
+    address: str = ""
+    worker: bytes = b""
+    restarts: int = 0
+    #: Why it is dead: a sentence, and the constructor's exception if that was it.
+    cause: str = ""
+    error: bytes = b""
+
+
+# --- actions -------------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Place:
+    """Find a worker for the actor and run its constructor there."""
+
+    actor_id: bytes
+
+
+@attrs.frozen
+class Publish:
+    """Watchers of the actor must hear of its state."""
+
+    actor_id: bytes
+
+
+@attrs.frozen
+class EndWorker:
+    """End the actor's process: in good order (handlers run), or at once."""
+
+    worker: bytes
+    graceful: bool
+    reason: str
+
+
+@attrs.frozen
+class Unplace:
+    """The actor waits for a worker that it needs no longer."""
+
+    actor_id: bytes
+
+
+Action = Place | Publish | EndWorker | Unplace
+
+
+class NameTaken(Exception):
+    """Another living actor has the name in this namespace."""
+
+
+class ActorTable:
+    """All actors of the cluster."""
+
+    def __init__(self) -> None:
+        self.actors: dict[bytes, Actor] = {}
+        #: Living actors with names, by (namespace, name).
+        self.names: dict[tuple[str, str], bytes] = {}
+
+    # --- registration ---
+
+    def register(self, actor: Actor, *, get_if_exists: bool) -> Actor:
+        """Add an actor; the existing one of that name when ``get_if_exists``. Registering twice changes nothing.
+
+        Raises:
+            NameTaken: the name belongs to a living actor.
+        """
+        if actor.actor_id in self.actors:
+            return self.actors[actor.actor_id]
+        if actor.name:
+            holder = self.names.get((actor.namespace, actor.name))
+            if holder is not None:
+                if get_if_exists:
+                    return self.actors[holder]
+                raise NameTaken(
+                    f"Actor with name {actor.name!r} already exists in the namespace {actor.namespace!r}; "
+                    "use get_actor to reach it, get_if_exists=True to share it, or another name"
+                )
+            self.names[actor.namespace, actor.name] = actor.actor_id
+        self.actors[actor.actor_id] = actor
+        return actor
+
+    def create(
+        self, actor_id: bytes, spec: bytes, resources: dict[str, float], placement: dict[str, float]
+    ) -> list[Action]:
+        """The constructor's arguments are ready."""
+        actor = self.actors[actor_id]
+        if actor.state is not State.PENDING or actor.spec:
+            return []
+        actor.spec, actor.resources, actor.placement = spec, resources, placement
+        return [Place(actor_id)]
+
+    def find(self, namespace: str, name: str) -> Actor | None:
+        """The living actor of that name."""
+        actor_id = self.names.get((namespace, name))
+        return None if actor_id is None else self.actors[actor_id]
+
+    # --- life ---
+
+    def placed(self, actor_id: bytes, worker: bytes, address: str) -> bool:
+        """A worker runs the constructor; False when the actor has died meanwhile and the worker is not needed."""
+        actor = self.actors[actor_id]
+        if actor.state not in (State.PENDING, State.RESTARTING):
+            return False
+        actor.worker, actor.address = worker, address
+        return True
+
+    def started(self, actor_id: bytes) -> list[Action]:
+        """The constructor returned."""
+        actor = self.actors[actor_id]
+        if actor.state not in (State.PENDING, State.RESTARTING):
+            return []
+        self._move(actor, State.ALIVE)
+        return [Publish(actor_id)]
+
+    def failed(self, actor_id: bytes, error: bytes) -> list[Action]:
+        """The constructor raised ``error`` (a payload), or its arguments did: it is not tried again."""
+        actor = self.actors.get(actor_id)
+        if actor is None or actor.state is State.DEAD:
+            return []
+        actor.error = error
+        return self._die(actor, "its constructor raised an exception", end=None)
+
+    def worker_gone(self, worker: bytes, cause: str) -> list[Action]:
+        """A worker's process ended; ``cause`` says how. Its actor is restarted or dead."""
+        actions: list[Action] = []
+        for actor in [a for a in self.actors.values() if a.worker == worker and a.state is not State.DEAD]:
+            actor.worker, actor.address = b"", ""
+            if actor.max_restarts < 0 or actor.restarts < actor.max_restarts:
+                actor.restarts += 1
+                self._move(actor, State.RESTARTING)
+                actor.cause = cause
+                actions += [Publish(actor.actor_id), Place(actor.actor_id)]
+            else:
+                actions += self._die(actor, cause, end=None)
+        return actions
+
+    def exiting(self, worker: bytes, reason: str) -> list[Action]:
+        """The actor ends itself on purpose: it is not restarted."""
+        return [
+            action
+            for actor in list(self.actors.values())
+            if actor.worker == worker and actor.state is not State.DEAD
+            for action in self._die(actor, reason, end=None)
+        ]
+
+    # --- ends ---
+
+    def kill(self, actor_id: bytes, *, no_restart: bool, reason: str) -> list[Action]:
+        """End the actor's process at once; without ``no_restart`` that counts as a crash."""
+        actor = self.actors.get(actor_id)
+        if actor is None or actor.state is State.DEAD:
+            return []
+        if no_restart:
+            return self._die(actor, reason, end=False)
+        return [EndWorker(actor.worker, False, reason)] if actor.worker else []
+
+    def unreachable(self, actor_id: bytes) -> list[Action]:
+        """No handle is left: the actor ends in good order, unless it is detached."""
+        actor = self.actors.get(actor_id)
+        if actor is None or actor.state is State.DEAD or actor.detached:
+            return []
+        return self._die(actor, "all handles to it went out of scope", end=True)
+
+    def owner_gone(self, address: str) -> list[Action]:
+        """A process died: the actors that it created end with it, but for detached ones."""
+        return self._end_all(
+            (a for a in self.actors.values() if a.owner == address and not a.detached),
+            "the process that created it has died",
+        )
+
+    def job_ended(self, job: bytes) -> list[Action]:
+        """A driver has left: its job's actors end, but for detached ones."""
+        return self._end_all((a for a in self.actors.values() if a.job == job and not a.detached), "its job has ended")
+
+    def _end_all(self, actors: Iterable[Actor], reason: str) -> list[Action]:
+        return [
+            action
+            for actor in list(actors)
+            if actor.state is not State.DEAD
+            for action in self._die(actor, reason, end=False)
+        ]
+
+    def _die(self, actor: Actor, reason: str, *, end: bool | None) -> list[Action]:
+        actions: list[Action] = []
+        if actor.worker:
+            if end is not None:
+                actions.append(EndWorker(actor.worker, end, reason))
+        elif actor.spec:
+            actions.append(Unplace(actor.actor_id))
+        self._move(actor, State.DEAD)
+        actor.cause = f"The actor {actor.class_name} ({actor.actor_id.hex()}) is dead: {reason}."
+        actor.worker, actor.address, actor.spec = b"", "", b""
+        if actor.name:
+            self.names.pop((actor.namespace, actor.name), None)
+        return [*actions, Publish(actor.actor_id)]
+
+    @staticmethod
+    def _move(actor: Actor, state: State) -> None:
+        if (actor.state, state) not in TRANSITIONS:
+            raise RuntimeError(f"actor {actor.actor_id.hex()} cannot go from {actor.state.value} to {state.value}")
+        actor.state = state
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError when the state is impossible."""
+        for (namespace, name), actor_id in self.names.items():
+            actor = self.actors[actor_id]
+            assert (actor.namespace, actor.name) == (namespace, name)
+            assert actor.state is not State.DEAD, "a dead actor holds its name"
+        workers = [a.worker for a in self.actors.values() if a.worker]
+        assert len(workers) == len(set(workers)), "two actors share a worker"
+        for actor in self.actors.values():
+            assert (actor.address == "") == (actor.worker == b"")
+            assert actor.state is not State.DEAD or not actor.worker
+            assert actor.state is not State.ALIVE or actor.worker

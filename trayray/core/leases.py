@@ -1,0 +1,283 @@
+"""What a raylet decides: who gets a lease, on which worker, and who holds which resources.
+
+Owners state a demand (how many leases of a scheduling class they want in all); the table grants them in the order of
+arrival as resources and workers become free. A task that waits in get/wait lends its CPUs and takes them back before
+anybody new is served; nothing is ever oversubscribed.
+Not here: starting and stopping processes (``node.raylet``), what an owner does with a lease (``core.submission``).
+"""
+
+from collections.abc import Mapping
+
+import attrs
+
+from trayray.model.resources import ResourceSet
+
+# --- actions -------------------------------------------------------------------------------------------------------------
+
+
+@attrs.frozen
+class Granted:
+    """``client`` holds lease ``lease`` of its class ``key`` on ``worker``."""
+
+    client: bytes
+    key: int
+    lease: int
+    worker: bytes
+
+
+@attrs.frozen
+class NeedWorkers:
+    """So many more workers must be started for ``job``."""
+
+    job: bytes
+    count: int
+
+
+@attrs.frozen
+class Resumed:
+    """The worker's CPUs are its own again."""
+
+    worker: bytes
+
+
+@attrs.frozen
+class Contention:
+    """Whether others than ``client`` wait for resources that its idle leases may hold."""
+
+    client: bytes
+    contended: bool
+
+
+Action = Granted | NeedWorkers | Resumed | Contention
+
+
+# --- state ---------------------------------------------------------------------------------------------------------------
+
+
+@attrs.define
+class Demand:
+    """One class of one client."""
+
+    client: bytes
+    key: int
+    resources: ResourceSet
+    #: Must fit the node's total, but is not held (an actor that states no resources).
+    placement: ResourceSet
+    job: bytes
+    name: str
+    #: Totals since the beginning; the difference is what the client waits for.
+    wanted: int = 0
+    granted: int = 0
+
+    @property
+    def outstanding(self) -> int:
+        return max(0, self.wanted - self.granted)
+
+
+@attrs.define
+class HeldLease:
+    """A granted lease."""
+
+    lease: int
+    demand: Demand
+    worker: bytes
+    #: What it holds at present: less than the demand while the CPUs are lent.
+    held: ResourceSet
+    #: CPUs given away while the task waits; asked back (but not there yet) when `resuming`.
+    lent: ResourceSet
+    resuming: bool = False
+
+
+class LeaseTable:
+    """The leases of one node."""
+
+    def __init__(self, total: ResourceSet) -> None:
+        self.total = total
+        self.available = total
+        #: Demands by (client, key) in the order in which they began to wait: the front is served first.
+        self.demands: dict[tuple[bytes, int], Demand] = {}
+        self.leases: dict[int, HeldLease] = {}
+        self.lease_of_worker: dict[bytes, int] = {}
+        #: Workers without a lease by the job they serve; b"" holds those that have served none.
+        self.idle: dict[bytes, list[bytes]] = {}
+        #: Workers that were asked for and are not there yet.
+        self.starting = 0
+        self._next_lease = 1
+        self._contended: dict[bytes, bool] = {}
+
+    # --- events ---
+
+    def define(
+        self, client: bytes, key: int, resources: ResourceSet, job: bytes, name: str, placement: ResourceSet | None = None
+    ) -> None:
+        """A client declares a scheduling class."""
+        self.demands[client, key] = Demand(client, key, resources, placement or resources, job, name)
+
+    def want(self, client: bytes, key: int, total: int) -> None:
+        """A client wants ``total`` leases of a class, counted from the beginning.
+
+        Raises:
+            KeyError: the class was never defined.
+        """
+        demand = self.demands[client, key]
+        waited = demand.outstanding > 0
+        demand.wanted = total
+        if demand.outstanding and not waited:  # queue up behind those who wait already
+            del self.demands[client, key]
+            self.demands[client, key] = demand
+
+    def worker_started(self, worker: bytes) -> None:
+        self.starting = max(0, self.starting - 1)
+        self.idle.setdefault(b"", []).append(worker)
+
+    def worker_failed_to_start(self) -> None:
+        self.starting = max(0, self.starting - 1)
+
+    def returned(self, lease: int, reusable: bool = True) -> HeldLease | None:
+        """A lease came back; None when it is gone already. A worker that is not reusable is forgotten."""
+        held = self.leases.pop(lease, None)
+        if held is None:
+            return None
+        self.available += held.held
+        del self.lease_of_worker[held.worker]
+        if reusable:
+            self.idle.setdefault(held.demand.job, []).append(held.worker)
+        return held
+
+    def worker_gone(self, worker: bytes) -> HeldLease | None:
+        """A worker's process ended; the lease it served, if any."""
+        for workers in self.idle.values():
+            if worker in workers:
+                workers.remove(worker)
+        lease = self.lease_of_worker.get(worker)
+        return None if lease is None else self.returned(lease, reusable=False)
+
+    def client_gone(self, client: bytes) -> list[HeldLease]:
+        """A client is gone: its demands vanish; the leases it held are given back, their workers not reusable."""
+        for demand_key in [key for key in self.demands if key[0] == client]:
+            del self.demands[demand_key]
+        self._contended.pop(client, None)
+        mine = [held.lease for held in self.leases.values() if held.demand.client == client]
+        return [held for held in (self.returned(lease, reusable=False) for lease in mine) if held is not None]
+
+    def lend(self, worker: bytes) -> None:
+        """The worker's task waits: its CPUs are free for others. Unknown workers (lease just returned) are ignored."""
+        held = self._held_by(worker)
+        if held is None or not held.lent.is_empty():
+            return
+        cpus = ResourceSet.from_units({"CPU": held.held.units("CPU")})
+        held.lent = cpus
+        held.held -= cpus
+        held.resuming = False
+        self.available += cpus
+
+    def resume(self, worker: bytes) -> bool:
+        """The worker's task goes on and wants its CPUs back; False when it has lent none."""
+        held = self._held_by(worker)
+        if held is None or held.lent.is_empty():
+            return False
+        held.resuming = True
+        return True
+
+    def take_idle(self, limit: int) -> list[bytes]:
+        """Idle workers beyond ``limit``, forgotten here: the caller ends them. Workers of no job stay longest."""
+        excess = sum(len(workers) for workers in self.idle.values()) - limit
+        taken: list[bytes] = []
+        for job in sorted(self.idle, reverse=True):
+            while excess > 0 and self.idle[job]:
+                taken.append(self.idle[job].pop(0))
+                excess -= 1
+        return taken
+
+    def take_idle_of(self, job: bytes) -> list[bytes]:
+        """The idle workers of an ended job, forgotten here."""
+        return self.idle.pop(job, [])
+
+    # --- decisions ---
+
+    def schedule(self) -> list[Action]:
+        """Serve whatever can be served now, in order."""
+        actions: list[Action] = []
+        for held in self.leases.values():
+            if held.resuming and self.available.covers(held.lent):
+                self.available -= held.lent
+                held.held += held.lent
+                held.lent = ResourceSet()
+                held.resuming = False
+                actions.append(Resumed(held.worker))
+        if not any(held.resuming for held in self.leases.values()):
+            self._grant(actions)
+        self._tell_contention(actions)
+        return actions
+
+    def _grant(self, actions: list[Action]) -> None:
+        missing: dict[bytes, int] = {}
+        free = self.available
+        for demand in list(self.demands.values()):
+            for _ in range(demand.outstanding):
+                if not free.covers(demand.resources) or not self.total.covers(demand.placement):
+                    break
+                free -= demand.resources  # reserved in this round, also while its worker is still starting
+                worker = self._idle_worker(demand.job)
+                if worker is None:
+                    missing[demand.job] = missing.get(demand.job, 0) + 1
+                    continue
+                actions.append(self._grant_one(demand, worker))
+        for job, count in missing.items():
+            more = count - self.starting
+            if more > 0:
+                self.starting += more
+                actions.append(NeedWorkers(job, more))
+
+    def _grant_one(self, demand: Demand, worker: bytes) -> Granted:
+        lease = self._next_lease
+        self._next_lease += 1
+        self.available -= demand.resources
+        demand.granted += 1
+        self.leases[lease] = HeldLease(lease, demand, worker, demand.resources, ResourceSet())
+        self.lease_of_worker[worker] = lease
+        return Granted(demand.client, demand.key, lease, worker)
+
+    def _idle_worker(self, job: bytes) -> bytes | None:
+        for pool in (job, b""):
+            workers = self.idle.get(pool)
+            if workers:
+                return workers.pop()
+        return None
+
+    def _tell_contention(self, actions: list[Action]) -> None:
+        waiting = {
+            demand.client
+            for demand in self.demands.values()
+            if demand.outstanding and self.total.covers(demand.resources)
+        }
+        resuming = any(held.resuming for held in self.leases.values())
+        for client in {held.demand.client for held in self.leases.values()} | {c for c, on in self._contended.items() if on}:
+            contended = resuming or bool(waiting - {client})
+            if self._contended.get(client, False) != contended:
+                self._contended[client] = contended
+                actions.append(Contention(client, contended))
+
+    def feasible(self, resources: ResourceSet) -> bool:
+        """Whether the node could ever hold this."""
+        return self.total.covers(resources)
+
+    def _held_by(self, worker: bytes) -> HeldLease | None:
+        lease = self.lease_of_worker.get(worker)
+        return None if lease is None else self.leases[lease]
+
+    def usage(self) -> Mapping[str, float]:
+        """Available amounts by resource."""
+        return self.available.to_dict()
+
+    def check_invariants(self) -> None:
+        """Raise AssertionError when the state is impossible."""
+        held = ResourceSet()
+        for lease in self.leases.values():
+            held += lease.held
+            assert lease.held.covers(ResourceSet())
+            assert self.lease_of_worker[lease.worker] == lease.lease
+        assert held + self.available == self.total, "resources appeared or vanished"
+        idle = [worker for workers in self.idle.values() for worker in workers]
+        assert len(idle) == len(set(idle)), "a worker is idle twice"
+        assert not set(idle) & set(self.lease_of_worker), "a leased worker is idle"

@@ -1,0 +1,115 @@
+"""What a driver or worker asks of the GCS: typed callers over the control channel.
+
+Not here: the service (``gcs.service``), the wire (``link.grpc_edge``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from trayray.exceptions import ActorAlreadyExistsError, RaySystemError
+from trayray.link.grpc_edge import ControlChannel, open_channel
+from trayray.wire.proto.trayray import v1
+
+if TYPE_CHECKING:
+    from trayray.worker.actor_creation import Creation
+
+_encoder = msgspec.msgpack.Encoder()
+
+
+class GcsClient:
+    """The GCS as one process sees it."""
+
+    def __init__(self, channel: ControlChannel) -> None:
+        self._channel = channel
+
+    async def register_actor(self, creation: Creation) -> bytes:
+        """The existing actor's handle when ``get_if_exists`` found one, else empty.
+
+        Raises:
+            ActorAlreadyExistsError: the name is taken.
+        """
+        spec = creation.spec
+        reply = await self._channel.call(
+            v1.GcsStub,
+            "register_actor",
+            v1.RegisterActorRequest(
+                actor_id=spec.actor,
+                name=spec.name,
+                namespace=spec.namespace,
+                class_name=spec.class_name,
+                job_id=spec.job,
+                owner=spec.owner,
+                detached=creation.detached,
+                get_if_exists=creation.get_if_exists,
+                max_restarts=spec.max_restarts,
+                handle=spec.handle,
+            ),
+        )
+        if reply.error:
+            raise ActorAlreadyExistsError(reply.error)
+        return reply.existing_handle
+
+    async def create_actor(self, creation: Creation) -> None:
+        """The actor's arguments are ready: have its constructor run."""
+        reply = await self._channel.call(
+            v1.GcsStub,
+            "create_actor",
+            v1.CreateActorRequest(
+                actor_id=creation.spec.actor,
+                spec=_encoder.encode(creation.spec),
+                resources=creation.resources,
+                placement=creation.placement,
+            ),
+        )
+        if reply.error:
+            raise RaySystemError(RuntimeError(reply.error))
+
+    async def actor_failed(self, actor_id: bytes, error: bytes) -> None:
+        """The actor's arguments failed: it dies of ``error`` before it lived."""
+        await self._channel.call(v1.GcsStub, "fail_actor", v1.FailActorRequest(actor_id=actor_id, error=error))
+
+    async def get_named_actor(self, name: str, namespace: str) -> bytes:
+        """The pickled handle description of a living actor, empty when there is none."""
+        request = v1.GetNamedActorRequest(name=name, namespace=namespace)
+        return (await self._channel.call(v1.GcsStub, "get_named_actor", request)).handle
+
+    async def list_named_actors(self, namespace: str) -> list[tuple[str, str]]:
+        """(name, namespace) of living actors; of all namespaces when ``namespace`` is empty."""
+        request = v1.ListNamedActorsRequest(namespace=namespace)
+        reply = await self._channel.call(v1.GcsStub, "list_named_actors", request)
+        return [(actor.name, actor.namespace) for actor in reply.actors]
+
+    async def kill_actor(self, actor_id: bytes, *, no_restart: bool) -> None:
+        """Kill an actor's process; unknown and dead actors are ignored."""
+        await self._channel.call(
+            v1.GcsStub, "kill_actor", v1.KillActorRequest(actor_id=actor_id, no_restart=no_restart)
+        )
+
+    async def nodes(self) -> list[v1.Node]:
+        """All nodes of the cluster."""
+        return (await self._channel.call(v1.GcsStub, "list_nodes", v1.ListNodesRequest())).nodes
+
+    async def available_resources(self) -> dict[str, float]:
+        """What is free in the whole cluster."""
+        request = v1.GetAvailableResourcesRequest()
+        return (await self._channel.call(v1.GcsStub, "get_available_resources", request)).amounts
+
+    async def task_events(self) -> list[v1.TaskEvent]:
+        """Executions for the timeline, oldest first."""
+        return (await self._channel.call(v1.GcsStub, "list_task_events", v1.ListTaskEventsRequest())).events
+
+    async def cluster_info(self) -> v1.ClusterInfo:
+        """Where the cluster is."""
+        return await self._channel.call(v1.GcsStub, "get_cluster_info", v1.GetClusterInfoRequest())
+
+
+@asynccontextmanager
+async def open_gcs_client(host: str, port: int, token: str) -> AsyncIterator[GcsClient]:
+    """A client of the GCS at ``host:port``; it connects at its first call."""
+    async with open_channel(host, port, token) as channel:
+        yield GcsClient(channel)

@@ -1,0 +1,77 @@
+"""The GCS's gRPC service: requests translated to ``gcs.control`` and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trayray.core.actor_life import Actor, NameTaken
+from trayray.gcs.control import Gcs
+from trayray.wire.proto.trayray import v1
+
+
+class GcsService(v1.GcsBase):
+    """What drivers, workers and the command line ask of the control plane."""
+
+    def __init__(self, gcs: Gcs, info: v1.ClusterInfo, available: Callable[[], dict[str, float]]) -> None:
+        super().__init__()
+        self._gcs = gcs
+        self._info = info
+        self._available = available
+
+    async def get_cluster_info(self, message: v1.GetClusterInfoRequest) -> v1.ClusterInfo:
+        return self._info
+
+    async def list_nodes(self, message: v1.ListNodesRequest) -> v1.ListNodesReply:
+        return v1.ListNodesReply(nodes=self._gcs.describe_nodes())
+
+    async def get_available_resources(self, message: v1.GetAvailableResourcesRequest) -> v1.Resources:
+        return v1.Resources(amounts=self._available())
+
+    async def register_actor(self, message: v1.RegisterActorRequest) -> v1.RegisterActorReply:
+        actor = Actor(
+            message.actor_id,
+            message.name,
+            message.namespace,
+            message.class_name,
+            message.job_id,
+            message.owner,
+            message.detached,
+            message.max_restarts,
+            message.handle,
+        )
+        try:
+            found = self._gcs.register(actor, get_if_exists=message.get_if_exists)
+        except NameTaken as error:
+            return v1.RegisterActorReply(error=str(error))
+        existing = found.handle if found.actor_id != message.actor_id else b""
+        return v1.RegisterActorReply(existing_handle=existing)
+
+    async def create_actor(self, message: v1.CreateActorRequest) -> v1.CreateActorReply:
+        if message.actor_id not in self._gcs.actors.actors:
+            return v1.CreateActorReply(error=f"actor {message.actor_id.hex()} was never registered")
+        self._gcs.create(message.actor_id, message.spec, message.resources, message.placement)
+        return v1.CreateActorReply()
+
+    async def fail_actor(self, message: v1.FailActorRequest) -> v1.FailActorReply:
+        self._gcs.actor_failed(message.actor_id, message.error)
+        return v1.FailActorReply()
+
+    async def get_named_actor(self, message: v1.GetNamedActorRequest) -> v1.GetNamedActorReply:
+        actor = self._gcs.actors.find(message.namespace, message.name)
+        return v1.GetNamedActorReply(handle=b"" if actor is None else actor.handle)
+
+    async def list_named_actors(self, message: v1.ListNamedActorsRequest) -> v1.ListNamedActorsReply:
+        names = [
+            v1.NamedActor(name=name, namespace=namespace)
+            for namespace, name in self._gcs.actors.names
+            if message.namespace in ("", namespace)
+        ]
+        return v1.ListNamedActorsReply(actors=names)
+
+    async def kill_actor(self, message: v1.KillActorRequest) -> v1.KillActorReply:
+        known = message.actor_id in self._gcs.actors.actors
+        self._gcs.kill_actor(message.actor_id, no_restart=message.no_restart)
+        return v1.KillActorReply(killed=known)
+
+    async def list_task_events(self, message: v1.ListTaskEventsRequest) -> v1.ListTaskEventsReply:
+        return v1.ListTaskEventsReply(events=list(self._gcs.events))

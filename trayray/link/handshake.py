@@ -1,0 +1,68 @@
+"""The first frame on every socket link: the connecting side says who it is and proves that it knows the token.
+
+Nothing else is decoded, and nothing at all is unpickled, before the token has been compared.
+"""
+
+import hmac
+import socket
+import struct
+
+import msgspec
+import trio
+
+from trayray.wire.frames import encode_frame
+from trayray.wire.messages import Hello
+
+#: A hello is a token and two ids; anything longer is not one.
+_MAX_HELLO_BYTES = 4096
+#: How long a peer may take to introduce itself, in seconds.
+HELLO_SECONDS = 10.0
+
+_decoder = msgspec.msgpack.Decoder(list[Hello])
+
+
+class Unauthenticated(Exception):
+    """The peer does not know the cluster's token or does not speak the protocol."""
+
+
+def send_hello(sock: socket.socket, hello: Hello) -> None:
+    """Introduce this process on a freshly connected socket."""
+    sock.sendall(encode_frame([hello]))
+
+
+async def receive_hello(sock: socket.socket, token: str) -> Hello:
+    """The peer's introduction, read to its last byte and not one further; ``sock`` is non-blocking.
+
+    Raises:
+        Unauthenticated: wrong token, not a hello, closed, or not within `HELLO_SECONDS`.
+    """
+    with trio.move_on_after(HELLO_SECONDS) as scope:
+        (length,) = struct.unpack("<I", await _exactly(sock, 4))
+        if length > _MAX_HELLO_BYTES:
+            raise Unauthenticated(f"the first frame has {length} bytes, a hello has at most {_MAX_HELLO_BYTES}")
+        body = await _exactly(sock, length)
+        try:
+            (hello,) = _decoder.decode(body)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise Unauthenticated(f"the first frame is no hello: {error}") from error
+        if not hmac.compare_digest(hello.token.encode(), token.encode()):
+            raise Unauthenticated(f"wrong token from a {hello.role!r} (pid {hello.pid})")
+        return hello
+    assert scope.cancelled_caught
+    raise Unauthenticated(f"no hello within {HELLO_SECONDS} s")
+
+
+async def _exactly(sock: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        await trio.lowlevel.wait_readable(sock)
+        try:
+            more = sock.recv(count - len(data))
+        except BlockingIOError:
+            continue
+        except OSError as error:
+            raise Unauthenticated(f"the peer left: {error}") from error
+        if not more:
+            raise Unauthenticated("the peer left before it introduced itself")
+        data += more
+    return data

@@ -1,0 +1,1 @@
+"""Values that every layer shares: ids, resource amounts, options, settings. Imports nothing above it."""

@@ -1,0 +1,89 @@
+"""What a node is started with, and what it finds out about its machine."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import attrs
+
+from trayray.model.resources import ResourceSet
+
+#: Share of the machine's memory for the object store when nothing is said, and the most it takes then (bytes).
+_STORE_SHARE, _STORE_MAXIMUM = 0.3, 200 * 10**9
+#: Memory offered to tasks and actors when nothing is said.
+_MEMORY_SHARE = 0.7
+
+
+@attrs.frozen
+class NodeConfig:
+    """Settings of one node process; JSON on its command line."""
+
+    root: str
+    ip: str = "127.0.0.1"
+    #: Port of the control plane, 0 for any free one.
+    port: int = 0
+    num_cpus: float | None = None
+    num_gpus: float | None = None
+    memory: int | None = None
+    custom_resources: dict[str, float] = attrs.field(factory=dict)
+    labels: dict[str, str] = attrs.field(factory=dict)
+    object_store_memory: int = 0
+    #: Process whose end ends this node; 0 for none.
+    driver_pid: int = 0
+    name: str = ""
+    prestart: int = 2
+
+    def to_json(self) -> str:
+        return json.dumps(attrs.asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> NodeConfig:
+        return cls(**json.loads(text))
+
+    def completed(self) -> NodeConfig:
+        """With everything that was left open filled in from the machine."""
+        changes: dict[str, Any] = {}
+        if self.num_cpus is None:
+            changes["num_cpus"] = available_cpus()
+        if self.memory is None:
+            changes["memory"] = int(machine_memory() * _MEMORY_SHARE)
+        if not self.object_store_memory:
+            changes["object_store_memory"] = default_store_bytes()
+        cpus = changes.get("num_cpus", self.num_cpus)
+        changes["prestart"] = min(self.prestart, int(cpus)) if cpus else 0
+        return attrs.evolve(self, **changes)
+
+    def resources(self, node_id: bytes) -> ResourceSet:
+        """What leases are made of: everything but the object store."""
+        amounts: dict[str, float] = {"CPU": self.num_cpus or 0, "memory": self.memory or 0, f"node:{self.ip}": 1.0}
+        if self.num_gpus:
+            amounts["GPU"] = self.num_gpus
+        amounts["node:__internal_head__"] = 1.0
+        return ResourceSet.of({**amounts, **self.custom_resources})
+
+    def store_resources(self) -> dict[str, float]:
+        return {"object_store_memory": float(self.object_store_memory)}
+
+
+def available_cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+def machine_memory() -> int:
+    """Bytes of memory of the machine or of the container's limit."""
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        with open("/sys/fs/cgroup/memory.max") as file:
+            limit = file.read().strip()
+    except FileNotFoundError:
+        return total
+    return total if limit == "max" else min(total, int(limit))
+
+
+def default_store_bytes() -> int:
+    """Size of the object store when nothing is said: a share of memory, and never more than /dev/shm has free."""
+    wanted = min(int(machine_memory() * _STORE_SHARE), _STORE_MAXIMUM)
+    return max(wanted, 80 * 1024 * 1024)

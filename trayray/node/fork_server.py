@@ -1,0 +1,139 @@
+"""The fork server: a single-threaded child of the node that has imported everything and forks workers in milliseconds.
+
+It reaps its workers, reports their wait statuses, and is the last to leave: when the node's end of the pipe closes,
+however the node died, it kills every worker's process group and removes the session's sockets.
+Not here: when to fork (``node.raylet``).
+"""
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+from typing import NoReturn
+
+from trayray.node.process_control import die_with_parent, signal_group
+from trayray.node.session import Session
+from trayray.wire.frames import FrameDecoder, encode_frame
+from trayray.wire.messages import Exited, Fork, Forked, ForkMessage, Signal
+from trayray.worker.core_worker import CoreConfig
+
+#: Output descriptors of one worker: standard output and standard error.
+_OUTPUTS = 2
+
+
+class ForkServer:
+    """The fork server's whole state."""
+
+    def __init__(self, control: socket.socket, session: Session, token: str) -> None:
+        self._control = control
+        self._session = session
+        self._token = token
+        self._decoder: FrameDecoder[ForkMessage] = FrameDecoder(ForkMessage)
+        self._descriptors: list[int] = []
+        #: Living workers: process id to worker id.
+        self._workers: dict[int, bytes] = {}
+
+    def run(self) -> None:
+        """Serve until the node closes its end."""
+        wakeup_read, wakeup_write = os.pipe()
+        os.set_blocking(wakeup_read, False)
+        os.set_blocking(wakeup_write, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wakeup_write, warn_on_full_buffer=False)
+        poller = select.poll()
+        poller.register(self._control, select.POLLIN)
+        poller.register(wakeup_read, select.POLLIN)
+        while True:
+            for descriptor, _ in poller.poll():
+                if descriptor == wakeup_read:
+                    os.read(wakeup_read, 4096)
+                    self._reap()
+                elif not self._read():
+                    return
+
+    def _read(self) -> bool:
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._control, 65536, 64)
+        except ConnectionError:
+            return False
+        if not data:
+            return False
+        self._descriptors += descriptors
+        for message in self._decoder.feed(data):
+            if isinstance(message, Fork):
+                outputs, self._descriptors = self._descriptors[:_OUTPUTS], self._descriptors[_OUTPUTS:]
+                self._fork(message.worker, outputs)
+            elif isinstance(message, Signal) and message.pid in self._workers:
+                if message.group:
+                    signal_group(message.pid, message.number)
+                else:
+                    os.kill(message.pid, message.number)
+        return True
+
+    def _fork(self, worker: bytes, outputs: list[int]) -> None:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._become_worker(parent, worker, outputs)
+        for descriptor in outputs:
+            os.close(descriptor)
+        self._workers[pid] = worker
+        self._control.sendall(encode_frame([Forked(worker, pid)]))
+
+    def _become_worker(self, parent: int, worker: bytes, outputs: list[int]) -> NoReturn:
+        code = 1
+        try:
+            die_with_parent(parent)
+            os.setpgid(0, 0)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            self._control.close()
+            for target, descriptor in enumerate(outputs, start=1):
+                os.dup2(descriptor, target)
+                os.close(descriptor)
+            from trayray.worker.main import run_worker
+
+            gc.unfreeze()
+            code = run_worker(CoreConfig("worker", worker, self._session.sockets, self._token))
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(code)
+
+    def _reap(self) -> None:
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            worker = self._workers.pop(pid, None)
+            if worker is not None:
+                signal_group(pid, signal.SIGKILL)  # what the user's code started ends with it
+                self._control.sendall(encode_frame([Exited(worker, pid, status)]))
+
+    def kill_all(self) -> None:
+        """End every worker with everything in its process group."""
+        for pid in self._workers:
+            signal_group(pid, signal.SIGKILL)
+        for pid in self._workers:
+            os.waitpid(pid, 0)
+            signal_group(pid, signal.SIGKILL)
+
+
+def run_fork_server(control: socket.socket, session: Session, token: str) -> NoReturn:
+    """Be the fork server; called in a freshly forked, single-threaded process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    gc.collect()
+    gc.freeze()  # workers share these pages as long as nobody's collector writes to them
+    server = ForkServer(control, session, token)
+    try:
+        server.run()
+    finally:
+        server.kill_all()
+        session.clean()
+        os._exit(0)

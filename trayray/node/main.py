@@ -1,0 +1,73 @@
+"""The program that is a node: ``python -m trayray.node.main CONFIG`` (JSON). ``init()`` and ``trayray start`` run it.
+
+It imports everything once, forks the fork server, and runs the nursery tree (``run``). One line of JSON on standard
+output tells the address, or the error. Not here: the tree itself, settings (``config``).
+"""
+
+import json
+import logging
+import os
+import secrets
+import socket
+import sys
+from pathlib import Path
+
+import trio
+
+import trayray.worker.main  # imported before the fork, so that workers need not
+from trayray.node.config import NodeConfig
+from trayray.node.fork_server import run_fork_server
+from trayray.node.run import run_node
+from trayray.node.session import Session
+
+#: What workers and drivers' pickles need besides; imported here once instead of in every worker.
+_EXTRA_IMPORTS = ("trayray.worker.async_execution", "trayray.api.session", "pickle", "inspect", "asyncio")
+
+
+def main(argument: str) -> None:
+    """Run a node from its settings in JSON."""
+    config = NodeConfig.from_json(argument).completed()
+    token = os.environ.pop("TRAYRAY_AUTH_TOKEN", "") or secrets.token_hex(32)
+    session = Session.create(Path(config.root), token)
+    for name in _EXTRA_IMPORTS:
+        __import__(name)
+    ours, theirs = socket.socketpair()
+    if os.fork() == 0:
+        ours.close()
+        os.dup2(os.open(os.devnull, os.O_RDWR), 1)  # the ready line's pipe is the node's alone
+        run_fork_server(theirs, session, token)
+    theirs.close()
+    ready = os.fdopen(os.dup(1), "w")
+    _redirect(session)
+
+    def tell(address: str) -> None:
+        ready.write(json.dumps({"address": address, "session_dir": str(session.path)}) + "\n")
+        ready.close()
+
+    try:
+        trio.run(run_node, config, session, token, ours, tell)
+    except BaseException as error:
+        logging.getLogger("trayray.node").exception("the node has failed")
+        if not ready.closed:
+            ready.write(json.dumps({"error": _first_error(error)}) + "\n")
+            ready.close()
+        raise
+
+
+def _redirect(session: Session) -> None:
+    """The node's own messages go to a file; its terminal belongs to somebody else."""
+    log = os.open(session.logs / "node.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+
+
+def _first_error(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,390 @@
+"""The raylet: carries out what ``core.leases`` decides, for the drivers and workers connected to this node.
+
+One child scope a connection: when a process goes, its scope takes back everything that was held for it. Also the
+``ActorHost`` of the GCS on this node: it finds workers for actors and ends them.
+Not here: objects (``store``), processes (``worker_processes``), actors' lives (``gcs.control``).
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import msgspec
+import trio
+
+from trayray.core.leases import Contention, Granted, HeldLease, LeaseTable, NeedWorkers
+from trayray.core.leases import Resumed as ResumedAction
+from trayray.link.network import socket_name
+from trayray.link.unix import UnixLink
+from trayray.model.resources import ResourceSet
+from trayray.node.clients import Client, Clients, random_id
+from trayray.node.store import ObjectStore
+from trayray.node.worker_processes import WorkerProcess, WorkerProcesses
+from trayray.wire.frames import encode_frame
+from trayray.wire.messages import (
+    ActorStarted,
+    ActorUnreachable,
+    AssignJob,
+    Contended,
+    Create,
+    DefineClass,
+    Demand,
+    Exit,
+    Exiting,
+    Fence,
+    FinishJob,
+    Free,
+    Grant,
+    Hello,
+    JobConfig,
+    JobFinished,
+    LeaseLost,
+    Lend,
+    LogLines,
+    NodeMessage,
+    Pin,
+    Resume,
+    Resumed,
+    ReturnLease,
+    Seal,
+    StartActor,
+    TaskEvents,
+    WatchActor,
+    Welcome,
+)
+
+if TYPE_CHECKING:
+    from trayray.gcs.control import Gcs
+
+#: The lease client that stands for the GCS: actors' workers.
+GCS_CLIENT = b"gcs"
+#: A worker asked to end in good order is killed after this (seconds).
+_GRACE_SECONDS = 5.0
+#: Spare idle workers beyond one a CPU are ended after so long (seconds).
+_IDLE_SECONDS = 1.0
+
+_decode_job = msgspec.msgpack.Decoder(JobConfig)
+
+
+@attrs.frozen
+class NodeIdentity:
+    """What every process that joins the node is told."""
+
+    node_id: bytes
+    session: str
+    sockets: str
+    address: str
+    ip: str
+
+
+class Raylet:
+    """One node's leases, workers and connections."""
+
+    #: Set before the first connection is accepted, as `processes` and `gcs` are.
+    identity: NodeIdentity
+    processes: WorkerProcesses
+    gcs: Gcs
+
+    def __init__(self, total: ResourceSet, clients: Clients, store: ObjectStore, prestart: int) -> None:
+        self.table = LeaseTable(total)
+        self.clients = clients
+        self.store = store
+        self._prestart = prestart
+        self._nursery: trio.Nursery
+        #: Workers that were told their job; their grant follows when they have entered it.
+        self._entering: dict[bytes, Granted] = {}
+        #: Actors by the lease class that stands for them.
+        self._actor_keys: dict[int, bytes] = {}
+        self._next_actor_key = 0
+        self._ending = False
+
+    # --- lifetime ---
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled."""
+        async with trio.open_nursery() as self._nursery:
+            for _ in range(self._prestart):
+                self.table.starting += 1
+                self.processes.start(random_id())
+            self._nursery.start_soon(self._retire_idle_workers)
+            task_status.started()
+            try:
+                await trio.sleep_forever()
+            finally:
+                self._ending = True
+
+    def _later(self, function: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+        """Start a child task; when the node is ending, everything ends with it anyway."""
+        if not self._ending:
+            self._nursery.start_soon(function, *arguments)
+
+    async def _retire_idle_workers(self) -> None:
+        limit = max(1, int(self.table.total.get("CPU")))
+        while True:
+            await trio.sleep(_IDLE_SECONDS)
+            for worker in self.table.take_idle(limit):
+                self._end(worker, "it was idle and not needed any more")
+
+    # --- connections ---
+
+    async def accept(self, hello: Hello, sock: socket.socket) -> None:
+        """Serve one driver or worker until its link ends."""
+        job = self.clients.next_job() if hello.role == "driver" else b""
+        client = Client(hello.worker_id, socket_name(hello.worker_id), hello.role, hello.pid, job, _welcome(self, sock, job))
+        self.clients.add(client)
+        self.store.connect(client)
+        if hello.role == "worker":
+            worker = self.processes.workers.get(hello.worker_id)
+            if worker is not None:
+                worker.connected = True
+                self.table.worker_started(hello.worker_id)
+                self.schedule()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(client.link.run)
+                try:
+                    while messages := await client.link.receive():
+                        for message in messages:
+                            self._handle(client, message)
+                        self.schedule()
+                finally:
+                    client.link.close()
+                    nursery.cancel_scope.cancel()
+        finally:
+            self._gone(client)
+
+    def _gone(self, client: Client) -> None:
+        """A process has left or died; for workers, `worker_ended` follows with the cause."""
+        self.clients.remove(client)
+        self.store.disconnect(client)
+        for lease in self.table.client_gone(client.worker_id):
+            self._end(lease.worker, "the process that it worked for has gone")
+        self.gcs.process_gone(client.address)
+        if client.role == "driver":
+            self._end_job(client.job)
+        elif client.worker_id in self.processes.workers:
+            # Without its link a worker is of no use; mostly it is dead already.
+            self._later(self._kill_after, client.worker_id, 1.0)
+        self.schedule()
+
+    def _end_job(self, job: bytes) -> None:
+        self.gcs.job_ended(job)
+        for worker in self.table.take_idle_of(job):
+            self._end(worker, "its job has ended")
+
+    def _handle(self, client: Client, message: NodeMessage) -> None:
+        match message:
+            case Create() | Seal() | Free() | Pin() | Fence():
+                self.store.handle(client, message)
+            case DefineClass(key, resources, job, name):
+                self.table.define(client.worker_id, key, ResourceSet.of(resources), job, name)
+            case Demand(key, total):
+                self.table.want(client.worker_id, key, total)
+            case ReturnLease(lease, reusable):
+                self._returned(lease, reusable)
+            case Lend():
+                self.table.lend(client.worker_id)
+            case Resume():
+                if not self.table.resume(client.worker_id):
+                    client.send([Resumed()])
+            case AssignJob(_, config):
+                self._job_known(client, config)
+            case ActorStarted(actor, error):
+                self.gcs.actor_started(actor, error)
+            case WatchActor(actor):
+                self.gcs.watch(client, actor)
+            case ActorUnreachable(actor):
+                self.gcs.actor_unreachable(actor)
+            case Exiting(reason):
+                self._exiting(client, reason)
+            case TaskEvents(events):
+                self.gcs.record_events(client, events)
+            case FinishJob():
+                self._later(self._finish_job, client)
+            case _:
+                raise ValueError(f"a {client.role} sent {type(message).__name__}, which only nodes send")
+
+    def _exiting(self, client: Client, reason: str) -> None:
+        worker = self.processes.workers.get(client.worker_id)
+        if worker is not None:
+            worker.reason = worker.reason or reason
+        self.gcs.worker_exiting(client.worker_id, reason)
+
+    # --- jobs ---
+
+    def _job_known(self, client: Client, config: bytes) -> None:
+        if client.role == "driver":
+            client.config = config
+            client.job_config = _decode_job.decode(config)
+            self.gcs.job_started(client.job, client.job_config, client.pid)
+            return
+        granted = self._entering.pop(client.worker_id, None)
+        if granted is not None:
+            self._tell_granted(granted)
+
+    async def _finish_job(self, client: Client) -> None:
+        """End everything of the job, pass its output on, and let the driver go."""
+        workers = [w for w in self.processes.workers.values() if w.job == client.job and not self._is_detached(w)]
+        for lease in self.table.client_gone(client.worker_id):
+            self._end(lease.worker, "its job has ended")
+        self._end_job(client.job)
+        for worker in workers:
+            self.processes.kill(worker, "its job has ended")
+        with trio.move_on_after(1.0):
+            for worker in workers:
+                await worker.drained.wait()
+        client.send([JobFinished()])
+
+    def _is_detached(self, worker: WorkerProcess) -> bool:
+        return self.gcs.is_detached(worker.worker_id)
+
+    # --- leases ---
+
+    def schedule(self) -> None:
+        """Carry out whatever the lease table decides now."""
+        for action in self.table.schedule():
+            match action:
+                case Granted():
+                    self._granted(action)
+                case NeedWorkers(_, count):
+                    for _ in range(count):
+                        self.processes.start(random_id())
+                case ResumedAction(worker):
+                    self._send(worker, [Resumed()])
+                case Contention(client, contended):
+                    self._send(client, [Contended(contended)])
+
+    def _send(self, process: bytes, messages: list[Any]) -> None:
+        client = self.clients.by_id.get(process)
+        if client is not None:
+            client.send(messages)
+
+    def _granted(self, granted: Granted) -> None:
+        worker = self.processes.workers.get(granted.worker)
+        client = self.clients.by_id.get(granted.worker)
+        job = self.table.leases[granted.lease].demand.job
+        if worker is None or client is None:  # it has just died; its end gives the lease back
+            self._tell_granted(granted)
+        elif worker.job == job:
+            self._tell_granted(granted)
+        else:
+            worker.job = client.job = job
+            self._entering[granted.worker] = granted
+            client.send([AssignJob(job, self.gcs.job_config(job))])
+
+    def _tell_granted(self, granted: Granted) -> None:
+        address = socket_name(granted.worker)
+        if granted.client == GCS_CLIENT:
+            self._become_actor(granted, address)
+        else:
+            self._send(granted.client, [Grant(granted.key, granted.lease, granted.worker, address)])
+
+    def _returned(self, lease: int, reusable: bool) -> None:
+        held = self.table.returned(lease, reusable)
+        if held is not None and not reusable:
+            self._end(held.worker, "it must not be used again")
+
+    def worker_ended(self, worker: WorkerProcess, cause: str) -> None:
+        """A worker's process is gone."""
+        granted = self._entering.pop(worker.worker_id, None)
+        if not worker.connected:
+            self.table.worker_failed_to_start()
+        lease = self.table.worker_gone(worker.worker_id)
+        if lease is not None and lease.demand.client != GCS_CLIENT:
+            self._tell_lost(lease, granted, cause)
+        self.gcs.worker_gone(worker.worker_id, cause)
+        # A killed worker leaves its socket behind.
+        (Path(self.identity.sockets) / socket_name(worker.worker_id)).unlink(missing_ok=True)
+        self.schedule()
+
+    def _tell_lost(self, lease: HeldLease, granted: Granted | None, cause: str) -> None:
+        messages: list[Any] = []
+        if granted is not None:  # the owner has not heard of the lease yet
+            messages.append(Grant(granted.key, granted.lease, granted.worker, socket_name(granted.worker)))
+        self._send(lease.demand.client, [*messages, LeaseLost(lease.lease, cause)])
+
+    # --- ending workers ---
+
+    def _end(self, worker_id: bytes, reason: str) -> None:
+        worker = self.processes.workers.get(worker_id)
+        if worker is not None:
+            self.processes.kill(worker, reason)
+
+    def end_gracefully(self, worker_id: bytes, reason: str) -> None:
+        """Ask a worker to finish and leave; kill it when it has not after a while."""
+        worker = self.processes.workers.get(worker_id)
+        if worker is None:
+            return
+        worker.reason = worker.reason or reason
+        self._send(worker_id, [Exit(reason)])
+        self._later(self._kill_after, worker_id, _GRACE_SECONDS)
+
+    async def _kill_after(self, worker_id: bytes, seconds: float) -> None:
+        await trio.sleep(seconds)
+        self._end(worker_id, "it did not end in time")
+
+    # --- the GCS's actors on this node ---
+
+    def place_actor(
+        self, actor_id: bytes, resources: ResourceSet, placement: ResourceSet, job: bytes, class_name: str
+    ) -> None:
+        """Find a worker for an actor; `become_actor` follows."""
+        self._next_actor_key += 1
+        key = self._next_actor_key
+        self._actor_keys[key] = actor_id
+        self.table.define(GCS_CLIENT, key, resources, job, class_name, placement)
+        self.table.want(GCS_CLIENT, key, 1)
+        self.schedule()
+
+    def unplace_actor(self, actor_id: bytes) -> None:
+        """The actor needs no worker any more."""
+        for key in [key for key, actor in self._actor_keys.items() if actor == actor_id]:
+            del self._actor_keys[key]
+            self.table.want(GCS_CLIENT, key, 0)
+            self.table.demands.pop((GCS_CLIENT, key), None)
+        self.schedule()
+
+    def _become_actor(self, granted: Granted, address: str) -> None:
+        actor_id = self._actor_keys.pop(granted.key, None)
+        self.table.demands.pop((GCS_CLIENT, granted.key), None)
+        start = None if actor_id is None else self.gcs.actor_placed(actor_id, granted.worker, address)
+        if start is None:
+            self._returned(granted.lease, True)
+            return
+        self._send(granted.worker, [StartActor(*start)])
+
+    def end_worker(self, worker_id: bytes, *, graceful: bool, reason: str) -> None:
+        """End an actor's process."""
+        if graceful:
+            self.end_gracefully(worker_id, reason)
+        else:
+            self._end(worker_id, reason)
+
+    # --- output ---
+
+    def publish_output(self, worker: WorkerProcess, is_error: bool, name: str, lines: list[str]) -> None:
+        """Pass lines on to the driver of the worker's job."""
+        driver = self.clients.driver_of(worker.job)
+        if driver is not None:
+            driver.send([LogLines(worker.pid, name or worker.name, is_error, lines)])
+
+
+def _welcome(raylet: Raylet, sock: socket.socket, job: bytes) -> UnixLink[NodeMessage]:
+    identity = raylet.identity
+    welcome = Welcome(
+        identity.node_id,
+        raylet.store.capacity,
+        identity.session,
+        identity.sockets,
+        identity.address,
+        job,
+        True,
+    )
+    # A freshly connected socket's buffer is empty, so this cannot block.
+    socket.send_fds(sock, [encode_frame([welcome])], [raylet.store.descriptor])
+    return UnixLink(sock, NodeMessage)
+

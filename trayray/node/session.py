@@ -1,0 +1,137 @@
+"""Where a cluster's files are: the session directory, its token, and the address that others find it by.
+
+Everything lies in ``<temp dir>/trayray-<uid>/session_<time>_<pid>/``, which only this user can enter. Logs stay when
+the session ends; sockets, the token and the address are removed.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+import time
+from pathlib import Path
+
+import attrs
+
+#: Files of a session directory that end with the session.
+_EPHEMERAL = ("token", "address.json")
+
+
+def root_dir(temp_dir: str | None = None) -> Path:
+    """The directory that holds this user's sessions.
+
+    Raises:
+        PermissionError: somebody else owns a directory of that name.
+    """
+    base = Path(temp_dir or os.environ.get("TRAYRAY_TMPDIR") or os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
+    root = base / f"trayray-{os.getuid()}"
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = root.stat()
+    if status.st_uid != os.getuid():
+        raise PermissionError(f"{root} belongs to user {status.st_uid}; set TRAYRAY_TMPDIR to a directory of your own")
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        root.chmod(0o700)
+    return root
+
+
+@attrs.frozen
+class Session:
+    """One cluster's directory on this machine."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def sockets(self) -> Path:
+        return self.path / "sockets"
+
+    @property
+    def logs(self) -> Path:
+        return self.path / "logs"
+
+    @classmethod
+    def create(cls, root: Path, token: str) -> "Session":
+        """A new session directory with its token."""
+        stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+        path = root / f"session_{stamp}_{time.time_ns() % 1_000_000_000:09d}_{os.getpid()}"
+        path.mkdir(mode=0o700)
+        session = cls(path)
+        session.sockets.mkdir(mode=0o700)
+        session.logs.mkdir(mode=0o700)
+        _write_private(path / "token", token)
+        return session
+
+    def publish(self, address: str, pid: int, *, private: bool) -> None:
+        """Make the session findable by its address; a private one belongs to the driver that started it."""
+        _write_private(self.path / "address.json", json.dumps({"address": address, "pid": pid, "private": private}))
+
+    def token(self) -> str:
+        return (self.path / "token").read_text()
+
+    def address(self) -> str:
+        return json.loads((self.path / "address.json").read_text())["address"]
+
+    def pid(self) -> int:
+        return json.loads((self.path / "address.json").read_text())["pid"]
+
+    def private(self) -> bool:
+        return json.loads((self.path / "address.json").read_text())["private"]
+
+    def clean(self) -> None:
+        """Remove everything but the logs. Idempotent; safe for any process of the session to do."""
+        shutil.rmtree(self.sockets, ignore_errors=True)
+        for name in _EPHEMERAL:
+            with contextlib.suppress(FileNotFoundError):
+                (self.path / name).unlink()
+
+
+def find_session(address: str, root: Path, *, started_by_hand: bool = False) -> Session | None:
+    """The session that is served at ``address`` ("host:port"), or the latest started one for "auto".
+
+    With ``started_by_hand`` only sessions that no driver owns.
+    """
+    sessions = [
+        session
+        for session in live_sessions(root)
+        if address in ("auto", session.address()) and not (started_by_hand and session.private())
+    ]
+    return sessions[-1] if sessions else None
+
+
+def live_sessions(root: Path) -> list[Session]:
+    """Sessions whose node process runs, oldest first; what dead ones left is removed."""
+    live: list[Session] = []
+    for path in sorted(root.glob("session_*")):
+        session = Session(path)
+        try:
+            pid = session.pid()
+        except (FileNotFoundError, ValueError):
+            continue
+        if _is_alive(pid):
+            live.append(session)
+        else:
+            session.clean()
+    return live
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _write_private(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".new")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    temporary.replace(path)

@@ -1,0 +1,167 @@
+"""The node's worker processes: forked on request, their output read, their end told with its cause.
+
+Not here: which workers are needed (``core.leases``), the fork server's own side (``fork_server``).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+import trio
+
+from trayray.link.network import socket_name
+from trayray.node.process_control import describe_status, signal_group
+from trayray.node.worker_output import LAST_LINES, OutputReader
+from trayray.wire.frames import FrameDecoder, encode_frame
+from trayray.wire.messages import Exited, Fork, Forked, ForkMessage, Signal
+
+#: After a worker's death its output may be held open by what it started; nobody waits longer for it than this.
+_DRAIN_SECONDS = 0.2
+
+
+@attrs.define(eq=False)
+class WorkerProcess:
+    """One worker process as the node knows it."""
+
+    worker_id: bytes
+    #: 0 until the fork server has reported it.
+    pid: int = 0
+    #: The job whose code it runs, empty before its first lease.
+    job: bytes = b""
+    #: What the user sees before its lines when it has not said a name yet.
+    name: str = "worker"
+    last_lines: deque[str] = attrs.field(factory=lambda: deque(maxlen=LAST_LINES))
+    #: It has introduced itself at the node's socket.
+    connected: bool = False
+    #: Why it ends, when somebody decided that: shown instead of the wait status.
+    reason: str = ""
+    #: Set once both output streams have been read to their end.
+    drained: trio.Event = attrs.field(factory=trio.Event)
+
+
+class ForkServerDied(Exception):
+    """The fork server is gone: no worker can be started or watched any more."""
+
+
+class WorkerProcesses:
+    """Starts workers and watches them end."""
+
+    def __init__(
+        self,
+        control: socket.socket,
+        logs: Path,
+        publish: Callable[[WorkerProcess, bool, str, list[str]], None],
+        ended: Callable[[WorkerProcess, str], None],
+    ) -> None:
+        control.setblocking(False)
+        self._control = control
+        self._decoder: FrameDecoder[ForkMessage] = FrameDecoder(ForkMessage)
+        self._logs = logs
+        self._publish = publish
+        self._ended = ended
+        self.workers: dict[bytes, WorkerProcess] = {}
+        self._nursery: trio.Nursery
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled; workers' output is read by child tasks.
+
+        Raises:
+            ForkServerDied: it ended by itself.
+        """
+        try:
+            async with trio.open_nursery() as self._nursery:
+                task_status.started()
+                while True:
+                    await trio.lowlevel.wait_readable(self._control)
+                    try:
+                        data = self._control.recv(65536)
+                    except BlockingIOError:
+                        continue
+                    except ConnectionError:
+                        data = b""
+                    if not data:
+                        raise ForkServerDied("the node's fork server has died")
+                    for message in self._decoder.feed(data):
+                        self._handle(message)
+        finally:
+            # The fork server kills its workers when it sees this end; workers outlive neither of the two.
+            self._control.close()
+            for worker in self.workers.values():
+                if worker.pid:
+                    signal_group(worker.pid, signal.SIGKILL)
+
+    def start(self, worker_id: bytes) -> WorkerProcess:
+        """Fork a worker; it introduces itself at the node's socket when it is ready."""
+        worker = self.workers[worker_id] = WorkerProcess(worker_id)
+        out_read, out_write = os.pipe()
+        err_read, err_write = os.pipe()
+        try:
+            self._send_with_descriptors(encode_frame([Fork(worker_id)]), [out_write, err_write])
+        finally:
+            os.close(out_write)
+            os.close(err_write)
+        self._nursery.start_soon(self._read_output, worker, out_read, err_read)
+        return worker
+
+    def _send_with_descriptors(self, data: bytes, descriptors: list[int]) -> None:
+        # The frame is tiny and the fork server reads promptly: a full socket buffer means that it hangs.
+        self._control.setblocking(True)
+        self._control.settimeout(5.0)
+        try:
+            socket.send_fds(self._control, [data], descriptors)
+        except OSError as error:
+            raise ForkServerDied(f"the node's fork server does not answer: {error}") from error
+        finally:
+            self._control.setblocking(False)
+
+    async def _read_output(self, worker: WorkerProcess, out: int, err: int) -> None:
+        stem = f"worker-{socket_name(worker.worker_id)}"
+        async with trio.open_nursery() as nursery:
+            for descriptor, is_error, suffix in ((out, False, "out"), (err, True, "err")):
+                reader = OutputReader(
+                    descriptor,
+                    self._logs / f"{stem}.{suffix}",
+                    worker.last_lines,
+                    lambda name, lines, is_error=is_error: self._publish(worker, is_error, name, lines),
+                )
+                nursery.start_soon(reader.run)
+        worker.drained.set()
+
+    def kill(self, worker: WorkerProcess, reason: str = "") -> None:
+        """End a worker and everything in its process group, at once."""
+        worker.reason = worker.reason or reason
+        if worker.pid:
+            self._send_with_descriptors(encode_frame([Signal(worker.pid, signal.SIGKILL)]), [])
+
+    def _handle(self, message: ForkMessage) -> None:
+        match message:
+            case Forked(worker_id, pid):
+                worker = self.workers[worker_id]
+                worker.pid = pid
+                if worker.reason:  # its end was decided before the fork was reported
+                    self.kill(worker)
+            case Exited(worker_id, _, status):
+                worker = self.workers.pop(worker_id)
+                self._nursery.start_soon(self._finish, worker, status)
+            case _:
+                raise ForkServerDied(f"the fork server sent {message!r}")
+
+    async def _finish(self, worker: WorkerProcess, status: int) -> None:
+        with trio.move_on_after(_DRAIN_SECONDS):
+            await worker.drained.wait()
+        self._ended(worker, self._cause(worker, status))
+
+    @staticmethod
+    def _cause(worker: WorkerProcess, status: int) -> str:
+        if worker.reason:
+            return worker.reason
+        text = f"the worker process (pid {worker.pid}) ended with {describe_status(status)}"
+        if worker.last_lines:
+            text += "; its last output was:\n" + "\n".join(f"    {line}" for line in worker.last_lines)
+        return text

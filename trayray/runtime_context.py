@@ -1,0 +1,188 @@
+"""``get_runtime_context``: what the running code knows about itself and its cluster."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from trayray.api.session import session
+from trayray.worker.current import Running, actor_self, core_worker, running
+
+#: Accelerators that every answer names (RAY_FACTS 1.4).
+_ACCELERATORS = ("FURIOSA", "GPU", "HPU", "MBLT", "NPU", "RBLN", "TPU", "TTNPU", "neuron_cores")
+
+
+class RuntimeContext:
+    """The context of the calling driver, task or actor; ids are lower-case hexadecimal strings."""
+
+    def _core(self) -> Any:
+        core = core_worker()
+        if core is None:
+            raise RuntimeError("Ray has not been initialized; call ray.init() first.")
+        return core
+
+    def _task(self) -> Running | None:
+        self._core()
+        return running.get()
+
+    def get(self) -> dict[str, Any]:
+        """Job, node, namespace, and task and actor where there are such."""
+        found = {"job_id": self.get_job_id(), "node_id": self.get_node_id(), "namespace": self.namespace}
+        if self.get_task_id() is not None:
+            found["task_id"] = self.get_task_id()
+        if self.get_actor_id() is not None:
+            found["actor_id"] = self.get_actor_id()
+        return found
+
+    def get_job_id(self) -> str:
+        """The job that this code belongs to."""
+        return self._core().job.hex()
+
+    def get_node_id(self) -> str:
+        """The node that this code runs on."""
+        return self._core().welcome.node_id.hex()
+
+    def get_worker_id(self) -> str:
+        """This process's id in the cluster."""
+        return self._core().config.worker_id.hex()
+
+    def get_session_name(self) -> str:
+        """The cluster's session."""
+        return self._core().welcome.session
+
+    def get_task_id(self) -> str | None:
+        """The running task or actor call; None in a driver."""
+        task = self._task()
+        return None if task is None else task.task_id.hex()
+
+    def get_task_name(self) -> str | None:
+        """Its name: the function's, or what ``options(name=...)`` said; None in a driver."""
+        task = self._task()
+        return None if task is None else task.name
+
+    def get_task_function_name(self) -> str | None:
+        """The function's name, whatever the call was named; None in a driver."""
+        task = self._task()
+        return None if task is None else task.function_name
+
+    def get_actor_id(self) -> str | None:
+        """The actor that this process is; None elsewhere."""
+        self._core()
+        actor = actor_self()
+        return None if actor is None else actor.actor_id.hex()
+
+    def get_actor_name(self) -> str | None:
+        """The actor's name, "" when it has none; None outside an actor."""
+        self._core()
+        actor = actor_self()
+        return None if actor is None else actor.name
+
+    def get_placement_group_id(self) -> str | None:
+        """The placement group that this code runs in; None outside one."""
+        self._core()
+        return None
+
+    def get_assigned_resources(self) -> dict[str, float]:
+        """What the running task or actor holds."""
+        actor, task = actor_self(), self._task()
+        if actor is not None:
+            return dict(actor.resources)
+        if task is None:
+            raise RuntimeError("get_assigned_resources() is for tasks and actors; this is a driver")
+        return dict(task.resources)
+
+    def get_accelerator_ids(self) -> dict[str, list[str]]:
+        """The accelerators assigned, by kind."""
+        self._core()
+        return {name: [] for name in _ACCELERATORS}
+
+    def get_resource_ids(self) -> dict[str, list[str]]:
+        """The same as `get_accelerator_ids`."""
+        return self.get_accelerator_ids()
+
+    def get_node_labels(self) -> dict[str, str]:
+        """Labels of the node that this code runs on."""
+        core = self._core()
+        mine = core.welcome.node_id
+        return next((dict(node.labels) for node in core.run_async(core.gcs.nodes) if node.node_id == mine), {})
+
+    def get_runtime_env_string(self) -> str:
+        """The runtime environment as JSON."""
+        return json.dumps(self.runtime_env)
+
+    @property
+    def runtime_env(self) -> dict[str, Any]:
+        """The runtime environment that applies here."""
+        return dict(self._core().runtime_env)
+
+    def get_temp_dir(self) -> str:
+        """The directory that holds this machine's sessions."""
+        from pathlib import Path
+
+        return str(Path(self._core().welcome.sockets).parent.parent)
+
+    def is_canceled(self) -> bool:
+        """Whether the running task was cancelled.
+
+        Raises:
+            RuntimeError: in a driver.
+        """
+        task = self._task()
+        if task is None:
+            raise RuntimeError("is_canceled() is for tasks and actor calls; this is a driver")
+        return task.cancelled
+
+    @property
+    def namespace(self) -> str:
+        """The job's namespace."""
+        return self._core().namespace
+
+    @property
+    def gcs_address(self) -> str:
+        """``host:port`` of the control plane."""
+        return self._core().welcome.address
+
+    @property
+    def current_actor(self) -> Any:
+        """A handle to the actor that this code runs in.
+
+        Raises:
+            RuntimeError: not in an actor.
+        """
+        from trayray.api.actor_class import current_handle
+
+        self._core()
+        actor = actor_self()
+        if actor is None:
+            raise RuntimeError("This method is only available in an actor.")
+        return current_handle(actor.handle)
+
+    @property
+    def was_current_actor_reconstructed(self) -> bool:
+        """Whether this is not the actor's first life.
+
+        Raises:
+            RuntimeError: not in an actor.
+        """
+        self._core()
+        actor = actor_self()
+        if actor is None:
+            raise RuntimeError("This method is only available in an actor.")
+        return actor.restarted
+
+    @property
+    def should_capture_child_tasks_in_placement_group(self) -> bool:
+        """Whether tasks started here go to the present placement group; true in a driver, as in Ray."""
+        return self._task() is None
+
+
+_context = RuntimeContext()
+
+
+def get_runtime_context() -> RuntimeContext:
+    """The context of the calling code; connects first when this process belongs to no cluster."""
+    session.core()
+    return _context
+
+
+__all__ = ["RuntimeContext", "get_runtime_context"]

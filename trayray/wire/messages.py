@@ -1,0 +1,471 @@
+"""The messages of the data plane: task links, peer links, node links and the fork server's pipe.
+
+All are msgspec structs encoded as tagged arrays; the tag is unique within each link's union. Ids are raw bytes.
+Not here: control-plane services (``proto/``).
+"""
+
+from typing import Any, NamedTuple
+
+from msgspec import Struct
+
+# --- values and references -------------------------------------------------------------------------------------------
+
+#: Kinds of `Value`.
+INLINE, STORED, ERROR = 0, 1, 2
+
+
+class Place(NamedTuple):
+    """Where a stored value lies in its node's arena. ``generation`` tells a segment from later ones at its offset."""
+
+    offset: int
+    generation: int
+    size: int
+
+
+class RefInfo(NamedTuple):
+    """A reference as it travels: object id (28 bytes) and the address of the owner's process."""
+
+    id: bytes
+    owner: str
+
+
+class Value(Struct, array_like=True):
+    """One immutable object value: a payload carried along, a place in the arena, or an exception's payload."""
+
+    kind: int
+    data: bytes = b""
+    place: Place | None = None
+    refs: list[RefInfo] | None = None
+
+
+# --- task link: an owner pushes work to an executor --------------------------------------------------------------------
+
+
+class Hello(Struct, array_like=True, tag=0):
+    """First message on every link: who connects, with the cluster's token."""
+
+    token: str
+    role: str
+    worker_id: bytes
+    pid: int = 0
+    job: bytes = b""
+
+
+class Define(Struct, array_like=True, tag=1):
+    """Declares call number ``call`` of this link; every later `Push` names it instead of repeating it.
+
+    ``body`` is the pickled function of a task; empty for an actor's method, which is found by ``name``.
+    """
+
+    call: int
+    name: str
+    title: str
+    body: bytes
+    num_returns: int
+    kind: int
+    resources: dict[str, float]
+    group: str = ""
+    job: bytes = b""
+    env: str = ""
+
+
+#: Kinds of `Define`.
+TASK, METHOD, ASYNC_TASK = 0, 1, 2
+
+
+class Push(Struct, array_like=True, tag=2):
+    """One call. ``payload`` holds the arguments; ``values`` what its top-level references stand for, in order."""
+
+    task: bytes
+    call: int
+    payload: bytes
+    values: list[tuple[RefInfo, Value]] | None = None
+    #: Differs from the function's when the call was renamed by options; empty otherwise.
+    name: str = ""
+
+
+class Done(Struct, array_like=True, tag=3):
+    """The results of one call. ``kept`` lists references from its arguments that the executor still holds."""
+
+    task: bytes
+    results: list[Value]
+    kept: list[bytes] | None = None
+
+
+class Returned(Struct, array_like=True, tag=6):
+    """Tasks that never started here and are the owner's again."""
+
+    tasks: list[bytes]
+
+
+class Blocked(Struct, array_like=True, tag=7):
+    """The executor's main thread waits inside the running task (True), or goes on (False)."""
+
+    blocked: bool
+
+
+TaskMessage = Define | Push | Done | Returned | Blocked
+
+# --- peer link: borrowers and owners ------------------------------------------------------------------------------------
+
+
+class Borrow(Struct, array_like=True, tag=1):
+    """The sender (or ``borrower``, when given on its behalf) holds references to these objects of the receiver."""
+
+    objects: list[bytes]
+    borrower: str = ""
+    request: int = 0
+
+
+class Borrowed(Struct, array_like=True, tag=2):
+    """The owner has registered the borrowers of request ``request``."""
+
+    request: int
+
+
+class Release(Struct, array_like=True, tag=3):
+    """The sender holds no reference to these objects any more."""
+
+    objects: list[bytes]
+
+
+class Want(Struct, array_like=True, tag=4):
+    """Send these objects' values as soon as they exist."""
+
+    objects: list[bytes]
+
+
+class Ready(Struct, array_like=True, tag=5):
+    """The value of an object; None says that the owner does not know the object (freed or never there)."""
+
+    id: bytes
+    value: Value | None
+
+
+class CancelRemote(Struct, array_like=True, tag=6):
+    """Cancel the task that produces this object; the receiver owns it."""
+
+    id: bytes
+    force: bool = False
+    recursive: bool = True
+
+
+class Cancel(Struct, array_like=True, tag=7):
+    """The caller no longer wants this task; it must not start, and if it runs it should stop.
+
+    Peer links carry this and `Reclaim`: the worker's loop reads them while its main thread is busy.
+    """
+
+    task: bytes
+    force: bool = False
+    recursive: bool = True
+
+
+class Reclaim(Struct, array_like=True, tag=8):
+    """The sender wants held-back replies at once and, unless they are actor calls, its unstarted tasks back."""
+
+
+PeerMessage = Cancel | Reclaim | Borrow | Borrowed | Release | Want | Ready | CancelRemote
+
+# --- node link: a driver or worker and its node ---------------------------------------------------------------------------
+
+
+class Welcome(Struct, array_like=True, tag=1):
+    """The node accepted the `Hello`. The arena's descriptor travels with it when ``arena`` is true."""
+
+    node_id: bytes
+    capacity: int
+    session: str
+    sockets: str
+    address: str
+    job: bytes
+    arena: bool = False
+
+
+class DefineClass(Struct, array_like=True, tag=2):
+    """Declares scheduling class ``key`` of this link: what one lease of it holds."""
+
+    key: int
+    resources: dict[str, float]
+    job: bytes
+    name: str
+
+
+class Demand(Struct, array_like=True, tag=3):
+    """The owner wants ``total`` leases of class ``key`` counted from the start of the link (it may go down)."""
+
+    key: int
+    total: int
+
+
+class Grant(Struct, array_like=True, tag=4):
+    """A lease on a worker."""
+
+    key: int
+    lease: int
+    worker: bytes
+    address: str
+
+
+class ReturnLease(Struct, array_like=True, tag=5):
+    """The owner needs the lease no longer; ``reusable`` is false when the worker must not serve again."""
+
+    lease: int
+    reusable: bool = True
+
+
+class LeaseLost(Struct, array_like=True, tag=6):
+    """The worker behind a lease died; ``cause`` is a sentence for the user."""
+
+    lease: int
+    cause: str
+
+
+class Contended(Struct, array_like=True, tag=7):
+    """Others wait for resources: give idle leases back now (True), or linger again (False)."""
+
+    contended: bool
+
+
+class Lend(Struct, array_like=True, tag=8):
+    """The running task waits in get/wait: its CPUs are free for others."""
+
+
+class Resume(Struct, array_like=True, tag=9):
+    """The running task wants its CPUs back; answered by `Resumed`."""
+
+
+class Resumed(Struct, array_like=True, tag=10):
+    """The CPUs are the worker's again."""
+
+
+class Create(Struct, array_like=True, tag=11):
+    """A writer wants a segment of ``size`` bytes."""
+
+    request: int
+    size: int
+
+
+class Created(Struct, array_like=True, tag=12):
+    """The answer to `Create`: a place, or the reason why there is none."""
+
+    request: int
+    place: Place | None
+    error: str = ""
+
+
+class Seal(Struct, array_like=True, tag=13):
+    """The segment is written and belongs to process ``owner`` from now on."""
+
+    offset: int
+    generation: int
+    owner: str
+
+
+class Free(Struct, array_like=True, tag=14):
+    """The object in this segment is unreachable."""
+
+    offset: int
+    generation: int
+
+
+class Pin(Struct, array_like=True, tag=15):
+    """The sender maps the segment and reads it (True), or has dropped every view of it (False)."""
+
+    offset: int
+    generation: int
+    pinned: bool
+
+
+class Fence(Struct, array_like=True, tag=16):
+    """Answer this once everything sent before has been sent; see ``core.segments``."""
+
+    fence: int
+
+
+class StartActor(Struct, array_like=True, tag=17):
+    """Become this actor: run its constructor. ``spec`` is an encoded `ActorSpec`."""
+
+    spec: bytes
+    restarted: bool = False
+
+
+class ActorStarted(Struct, array_like=True, tag=18):
+    """The constructor returned (error empty) or raised (the payload of its exception)."""
+
+    actor: bytes
+    error: bytes = b""
+    kept: list[bytes] | None = None
+
+
+class ActorState(Struct, array_like=True, tag=19):
+    """What a watcher of an actor must know; ``address`` is set while it is alive."""
+
+    actor: bytes
+    state: str
+    address: str
+    cause: str
+    error: bytes = b""
+    incarnation: int = 0
+
+
+class WatchActor(Struct, array_like=True, tag=20):
+    """Send the state of this actor now and at each change."""
+
+    actor: bytes
+
+
+class ActorUnreachable(Struct, array_like=True, tag=21):
+    """No handle to the actor is left anywhere; only its owner sends this."""
+
+    actor: bytes
+
+
+class Exiting(Struct, array_like=True, tag=22):
+    """The worker ends by itself; ``reason`` is a sentence for the user."""
+
+    reason: str
+
+
+class Exit(Struct, array_like=True, tag=23):
+    """End in good order: finish what runs, run exit handlers, leave. ``reason`` is a sentence for the user."""
+
+    reason: str
+
+
+class LogLines(Struct, array_like=True, tag=24):
+    """Whole lines that a worker of the receiver's job printed, oldest first."""
+
+    pid: int
+    name: str
+    stderr: bool
+    lines: list[str]
+
+
+class TaskEvents(Struct, array_like=True, tag=25):
+    """Finished executions for the timeline: (task id, name, start, end in seconds since the epoch, ok)."""
+
+    events: list[tuple[bytes, str, float, float, bool]]
+
+
+class FinishJob(Struct, array_like=True, tag=26):
+    """The driver leaves; answered by `JobFinished` once everything of the job is gone and its output was sent."""
+
+
+class JobFinished(Struct, array_like=True, tag=27):
+    """Everything of the job has ended."""
+
+
+class AssignJob(Struct, array_like=True, tag=28):
+    """The worker serves this job from now on; ``config`` is an encoded `JobConfig`."""
+
+    job: bytes
+    config: bytes
+
+
+class PeerGone(Struct, array_like=True, tag=29):
+    """The process at this address is dead."""
+
+    address: str
+
+
+NodeMessage = (
+    Welcome
+    | DefineClass
+    | Demand
+    | Grant
+    | ReturnLease
+    | LeaseLost
+    | Contended
+    | Lend
+    | Resume
+    | Resumed
+    | Create
+    | Created
+    | Seal
+    | Free
+    | Pin
+    | Fence
+    | StartActor
+    | ActorStarted
+    | ActorState
+    | WatchActor
+    | ActorUnreachable
+    | Exiting
+    | Exit
+    | LogLines
+    | TaskEvents
+    | FinishJob
+    | JobFinished
+    | AssignJob
+    | PeerGone
+)
+
+# --- specifications that travel inside messages ---------------------------------------------------------------------------
+
+
+class JobConfig(Struct):
+    """What a worker needs to know of the job that it serves."""
+
+    namespace: str
+    sys_path: list[str]
+    cwd: str
+    runtime_env: dict[str, Any]
+    omp_num_threads: str = ""
+
+
+class ActorSpec(Struct):
+    """Everything that is needed to run an actor's constructor, again and again."""
+
+    actor: bytes
+    task: bytes
+    class_name: str
+    body: bytes
+    payload: bytes
+    values: list[tuple[RefInfo, Value]]
+    owner: str
+    job: bytes
+    name: str
+    namespace: str
+    max_concurrency: int
+    is_async: bool
+    groups: dict[str, int]
+    method_groups: dict[str, str]
+    resources: dict[str, float]
+    max_restarts: int
+    handle: bytes
+
+
+# --- the fork server's pipe ------------------------------------------------------------------------------------------------
+
+
+class Fork(Struct, array_like=True, tag=1):
+    """Fork a worker; its output descriptors travel with the frame."""
+
+    worker: bytes
+
+
+class Forked(Struct, array_like=True, tag=2):
+    """The worker runs as process ``pid``."""
+
+    worker: bytes
+    pid: int
+
+
+class Exited(Struct, array_like=True, tag=3):
+    """The worker's process ended with this wait status."""
+
+    worker: bytes
+    pid: int
+    status: int
+
+
+class Signal(Struct, array_like=True, tag=4):
+    """Send a signal to a worker, or to its whole process group."""
+
+    pid: int
+    number: int
+    group: bool = True
+
+
+ForkMessage = Fork | Forked | Exited | Signal

@@ -1,0 +1,284 @@
+"""The caller's side of actor calls: queued until the actor runs, sent in submission order, resolved or failed.
+
+Runs in the loop's thread. A caller sends its calls over one link, whose order is the order of execution for plain
+actors; a call that waits for its arguments holds later ones back unless the actor is asynchronous or threaded.
+Not here: creating actors (``actor_creation``), execution (``execution``).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from trayray.exceptions import ActorDiedError, RayTaskError, TaskCancelledError
+from trayray.link.port import Link, LinkClosed
+from trayray.wire.messages import (
+    ERROR,
+    ActorState,
+    Cancel,
+    Done,
+    Push,
+    Reclaim,
+    TaskMessage,
+    WatchActor,
+)
+from trayray.wire.serialization import deserialize
+from trayray.worker.references import ObjectRef
+from trayray.worker.tasks import PendingTask, TaskTemplate
+
+if TYPE_CHECKING:
+    from trayray.worker.core_worker import CoreWorker
+
+#: States of an actor as the GCS announces them.
+ALIVE, DEAD = "ALIVE", "DEAD"
+#: Calls in flight that make no progress for so long: the actor is asked to send what replies it holds back.
+_STALL_SECONDS = 0.005
+
+
+class ActorCall(PendingTask):
+    """A call of an actor's method that has not finished, at its caller."""
+
+    __slots__ = ("client", "handle_ref")
+
+    def __init__(
+        self,
+        task_id: bytes,
+        template: TaskTemplate,
+        payload: bytes,
+        args: list[ObjectRef[Any]] | None,
+        refs: list[ObjectRef[Any]] | None,
+        returns: list[ObjectRef[Any]],
+        handle_ref: ObjectRef[Any] | None,
+        client: ActorClient,
+    ) -> None:
+        super().__init__(task_id, template, payload, args, refs, returns)
+        self.client = client
+        #: Keeps the actor alive until the call has finished.
+        self.handle_ref = handle_ref
+
+
+class ActorClient:
+    """One actor as this process calls it."""
+
+    def __init__(self, core: CoreWorker, actor_id: bytes, *, ordered: bool) -> None:
+        self._core = core
+        self._actor_id = actor_id
+        self._ordered = ordered
+        self._state: ActorState | None = None
+        self._link: Link[TaskMessage] | None = None
+        self._defined: set[int] = set()
+        #: Templates of its methods' calls, by method, shown name, number of returns and concurrency group.
+        self.templates: dict[tuple[str, str, int, str], TaskTemplate] = {}
+        #: Not sent yet, in submission order; the arguments of some may be missing.
+        self._queue: deque[ActorCall] = deque()
+        #: Sent and unanswered, in the order sent.
+        self._in_flight: dict[bytes, ActorCall] = {}
+        self._progress = 0.0
+        self._poked = False
+
+    def submit(self, call: ActorCall) -> None:
+        self._core.actors.pending[call.task_id] = call
+        if self._dead is not None:
+            self._fail(call, self._death())
+            return
+        self._queue.append(call)
+        self._core.actors.dirty.add(self)
+        if call.args:
+            self._core.arguments_ready(call.args, lambda _: self._argument_came(), call)
+
+    def _argument_came(self) -> None:
+        self._core.actors.dirty.add(self)
+
+    @property
+    def _dead(self) -> ActorState | None:
+        return self._state if self._state is not None and self._state.state == DEAD else None
+
+    def changed(self, state: ActorState) -> None:
+        """The GCS says what has become of the actor."""
+        before = self._state
+        self._state = state
+        if before is not None and before.incarnation != state.incarnation:
+            self._disconnect()
+        if state.state == DEAD:
+            self._take_last_replies()
+            self._disconnect()
+            waiting = [*self._in_flight.values(), *self._queue]
+            self._in_flight.clear()
+            self._queue.clear()
+            for call in waiting:
+                self._fail(call, self._death())
+        else:
+            self._core.actors.dirty.add(self)
+
+    def _death(self) -> ActorDiedError:
+        state = self._dead
+        assert state is not None
+        cause = deserialize(state.error) if state.error else None
+        return ActorDiedError(
+            cause if isinstance(cause, RayTaskError) else None,
+            actor_id=self._actor_id.hex(),
+            error_msg=state.cause,
+            actor_init_failed=bool(state.error),
+        )
+
+    def flush(self) -> None:
+        """Send what can be sent."""
+        state = self._state
+        if not self._queue or state is None or state.state != ALIVE:
+            return
+        calls = self._take_sendable()
+        if not calls:
+            return
+        link = self._link
+        if link is None or link.closed:
+            link = self._connect(state.address)
+            if link is None:  # just died; the state follows, and decides about these calls
+                self._in_flight.update((call.task_id, call) for call in calls)
+                return
+        messages: list[Any] = []
+        if not self._in_flight:
+            self._progress = self._core.now()
+        for call in calls:
+            define = call.template.define
+            if define.call not in self._defined:
+                self._defined.add(define.call)
+                messages.append(define)
+            self._in_flight[call.task_id] = call
+            messages.append(Push(call.task_id, define.call, call.payload, self._core.argument_values(call.args)))
+        try:
+            link.send(messages)
+        except LinkClosed:
+            link.close()
+
+    def _take_sendable(self) -> list[ActorCall]:
+        calls: list[ActorCall] = []
+        held_back: deque[ActorCall] = deque()
+        while self._queue:
+            call = self._queue.popleft()
+            if call.args and any(ref._value is None for ref in call.args):
+                held_back.append(call)
+                if self._ordered:
+                    break
+                continue
+            failed = next((r._value for r in call.args or () if r._value is not None and r._value.kind == ERROR), None)
+            if failed is not None:
+                self._core.actors.pending.pop(call.task_id, None)
+                for ref in call.returns:
+                    self._core.references.complete(ref, failed)
+                continue
+            calls.append(call)
+        self._queue.extendleft(reversed(held_back))
+        return calls
+
+    def _connect(self, address: str) -> Link[TaskMessage] | None:
+        try:
+            link: Link[TaskMessage] = self._core.network.connect(address, "task", TaskMessage)
+        except OSError:
+            return None
+        self._link = link
+        self._defined = set()
+        self._core.nursery.start_soon(self._serve, link)
+        return link
+
+    def _disconnect(self) -> None:
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    async def _serve(self, link: Link[TaskMessage]) -> None:
+        async with self._core.link_scope(link):
+            while messages := await link.receive():
+                self._progress = self._core.now()
+                self._poked = False
+                for message in messages:
+                    if isinstance(message, Done):
+                        self._finished(message)
+
+    def _take_last_replies(self) -> None:
+        """Replies sent before the end have arrived by now, though the news of the end came by another link."""
+        while self._link is not None and not self._link.closed and (messages := self._link.receive_nowait()):
+            for message in messages:
+                if isinstance(message, Done):
+                    self._finished(message)
+
+    def _finished(self, message: Done) -> None:
+        core = self._core
+        call = self._in_flight.pop(message.task, None)
+        if call is None:
+            return
+        core.actors.pending.pop(call.task_id, None)
+        if message.kept and self._state is not None:
+            core.references.lend(message.kept, self._state.address)
+        for ref, value in zip(call.returns, message.results, strict=True):
+            core.take_result(ref, value)
+
+    def _fail(self, call: ActorCall, error: BaseException) -> None:
+        self._core.actors.pending.pop(call.task_id, None)
+        for ref in call.returns:
+            self._core.references.fail(ref, error)
+
+    def tick(self, now: float) -> None:
+        """Ask a silent actor for replies that it may be holding back."""
+        if len(self._in_flight) > 1 and not self._poked and now - self._progress >= _STALL_SECONDS:
+            self._poked = True
+            if self._state is not None and self._state.state == ALIVE:
+                self._core.peers.send(self._state.address, [Reclaim()])
+
+    def next_deadline(self) -> float | None:
+        if len(self._in_flight) > 1 and not self._poked:
+            return self._progress + _STALL_SECONDS
+        return None
+
+    def cancel(self, call: ActorCall, *, recursive: bool) -> None:
+        """Cancel a call: one that was not sent never is, a sent one is left to the actor."""
+        if call in self._queue:
+            self._queue.remove(call)
+            self._fail(call, TaskCancelledError(self._core.task_id_object(call.task_id)))
+            self._core.actors.dirty.add(self)
+        elif call.task_id in self._in_flight and self._state is not None and self._state.state == ALIVE:
+            self._core.peers.send(self._state.address, [Cancel(call.task_id, False, recursive)])
+
+
+class ActorCalls:
+    """All actors that this process calls."""
+
+    def __init__(self, core: CoreWorker) -> None:
+        self._core = core
+        self._clients: dict[bytes, ActorClient] = {}
+        self._lock = threading.Lock()
+        #: Clients that may have something to send.
+        self.dirty: set[ActorClient] = set()
+        self.pending: dict[bytes, ActorCall] = {}
+
+    def client(self, actor_id: bytes, *, ordered: bool) -> ActorClient:
+        """The client of an actor, from any thread; the first use asks the node to report the actor's state."""
+        client = self._clients.get(actor_id)
+        if client is None:
+            with self._lock:
+                client = self._clients.setdefault(actor_id, ActorClient(self._core, actor_id, ordered=ordered))
+            self._core.call_soon(self._core.to_node, [WatchActor(actor_id)])
+        return client
+
+    def changed(self, state: ActorState) -> None:
+        client = self._clients.get(state.actor)
+        if client is not None:
+            client.changed(state)
+        self._core.creations.changed(state)
+
+    def flush(self) -> None:
+        while self.dirty:
+            self.dirty.pop().flush()
+
+    def tick(self, now: float) -> None:
+        for client in self._clients.values():
+            client.tick(now)
+
+    def next_deadline(self) -> float | None:
+        deadlines = [d for d in (client.next_deadline() for client in self._clients.values()) if d is not None]
+        return min(deadlines, default=None)
+
+    def cancel(self, call: ActorCall, *, recursive: bool) -> None:
+        for client in self._clients.values():
+            client.cancel(call, recursive=recursive)
+        self.flush()

@@ -1,0 +1,47 @@
+"""The node's shared-memory arena as this process sees it: writing segments, reading them without a copy.
+
+The arena is one memory file that every process of the node maps twice: writable for the segments it was given, and
+read-only for everything it reads, so that the hardware refuses a write to an immutable object.
+Not here: who may write or read which segment (``core.segments``).
+"""
+
+import ctypes
+import mmap
+import os
+from typing import Any
+
+from trayray.wire.messages import Place
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.mmap.restype = ctypes.c_void_p
+_libc.mmap.argtypes = (
+    ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long,
+)  # fmt: skip
+_libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+_MAP_FAILED = ctypes.c_void_p(-1).value
+
+
+class ArenaMapping:
+    """Both mappings of the arena behind ``descriptor``, which this object owns from now on."""
+
+    def __init__(self, descriptor: int, capacity: int) -> None:
+        self.capacity = capacity
+        self._writable = mmap.mmap(descriptor, capacity)
+        address = _libc.mmap(None, capacity, mmap.PROT_READ, mmap.MAP_SHARED, descriptor, 0)
+        if address == _MAP_FAILED:
+            code = ctypes.get_errno()
+            raise OSError(code, f"cannot map the object store of {capacity} bytes: {os.strerror(code)}")
+        #: Mapped for the rest of the process's life: views of it may outlive the cluster connection.
+        self._address: int = address
+        os.close(descriptor)
+
+    def write(self, place: Place) -> memoryview:
+        """The bytes of a segment that this process was given to write."""
+        return memoryview(self._writable)[place.offset : place.offset + place.size]
+
+    def read(self, place: Place, holder: Any) -> memoryview:
+        """The bytes of a sealed segment, read-only; ``holder`` lives as long as any view of them."""
+        region = (ctypes.c_char * place.size).from_address(self._address + place.offset)
+        region.holder = holder  # every view, slice and array keeps the region alive through the buffer protocol
+        return memoryview(region).toreadonly().cast("B")
+

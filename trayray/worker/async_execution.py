@@ -1,0 +1,310 @@
+"""Asynchronous actors: a Trio loop in the worker's main thread in which many calls are in progress at once.
+
+A method may await asyncio and Trio code alike: each call is a Trio task whose coroutine is stepped here; an asyncio
+future it yields is waited for, anything else is Trio's. While a step runs, asyncio sees a current task (`CallTask`), so
+that ``asyncio.timeout``, ``asyncio.wait_for`` and ``asyncio.TaskGroup`` work. One of the two places that touch asyncio.
+Not here: reading arguments and packing results (``calls``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import time
+import types
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import TYPE_CHECKING, Any
+
+import trio
+import trio_asyncio
+
+from trayray.wire.messages import Define, Done, Push
+from trayray.worker.calls import Call, Target
+from trayray.worker.current import running
+from trayray.worker.execution import Connection, Executor, ExitRequested, exit_request
+from trayray.worker.output import set_output_name
+
+if TYPE_CHECKING:
+    from trayray.wire.messages import ActorSpec
+
+
+class CallTask:
+    """What ``asyncio.current_task()`` returns inside a call: asyncio's view of a Trio task."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], name: str, scope: trio.CancelScope) -> None:
+        self._coroutine = coroutine
+        self._name = name
+        self._scope = scope
+        self._requests = 0
+        #: CancelledError is due at the next step.
+        self.must_cancel = False
+        #: The asyncio future that the coroutine waits for.
+        self.waiting_for: asyncio.Future[Any] | None = None
+        #: The coroutine waits in Trio.
+        self.in_trio = False
+        self._context = contextvars.copy_context()
+        self._finished = False
+
+    def cancel(self, msg: Any = None) -> bool:
+        """Raise ``CancelledError`` in the coroutine where it awaits asyncio, Trio's ``Cancelled`` where it awaits Trio."""
+        if self._finished:
+            return False
+        self._requests += 1
+        if self.waiting_for is not None and self.waiting_for.cancel(msg):
+            return True
+        if self.in_trio:
+            self._scope.cancel()
+        else:
+            self.must_cancel = True
+        return True
+
+    def cancelling(self) -> int:
+        return self._requests
+
+    def uncancel(self) -> int:
+        self._requests = max(0, self._requests - 1)
+        return self._requests
+
+    def done(self) -> bool:
+        return self._finished
+
+    def finish(self) -> None:
+        self._finished = True
+
+    def cancelled(self) -> bool:
+        return False
+
+    def get_name(self) -> str:
+        return self._name
+
+    def set_name(self, value: object) -> None:
+        self._name = str(value)
+
+    def get_coro(self) -> Coroutine[Any, Any, Any]:
+        return self._coroutine
+
+    def get_context(self) -> contextvars.Context:
+        return self._context
+
+    def get_loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
+
+    def __repr__(self) -> str:
+        return f"<CallTask {self._name!r}>"
+
+
+@types.coroutine
+def _drive(coroutine: Coroutine[Any, Any, Any], task: CallTask, loop: asyncio.AbstractEventLoop) -> Generator[Any, Any, Any]:
+    """Step ``coroutine`` within a Trio task until it returns."""
+    enter, leave = asyncio.tasks._enter_task, asyncio.tasks._leave_task  # type: ignore[attr-defined]
+    step: Callable[[Any], Any] = coroutine.send
+    value: Any = None
+    while True:
+        if task.must_cancel:
+            task.must_cancel = False
+            step, value = coroutine.throw, asyncio.CancelledError()
+        enter(loop, task)
+        try:
+            yielded = step(value)
+        except StopIteration as stop:
+            return stop.value
+        finally:
+            leave(loop, task)
+        step = coroutine.send
+        try:
+            if isinstance(yielded, asyncio.Future):
+                yielded._asyncio_future_blocking = False
+                task.waiting_for = yielded
+                if task.must_cancel:
+                    task.must_cancel = False
+                    yielded.cancel()
+                value = yield from _wait_future(yielded).__await__()
+            elif yielded is None:  # asyncio.sleep(0)
+                value = yield from trio.lowlevel.checkpoint().__await__()
+            else:
+                task.in_trio = True
+                value = yield yielded
+        except BaseException as error:
+            step, value = coroutine.throw, error
+        finally:
+            task.waiting_for = None
+            task.in_trio = False
+
+
+async def _wait_future(future: asyncio.Future[Any]) -> None:
+    """Until ``future`` is done; a Trio cancellation cancels it. Its result is fetched by whoever awaits it."""
+    waiter = trio.lowlevel.current_task()
+    cancelled: Callable[[], Any] | None = None
+
+    def wake(_: Any) -> None:
+        trio.lowlevel.reschedule(waiter)
+
+    def abort(raise_cancel: Callable[[], Any]) -> trio.lowlevel.Abort:
+        nonlocal cancelled
+        cancelled = raise_cancel
+        future.cancel()
+        return trio.lowlevel.Abort.FAILED  # `wake` follows when the cancellation has arrived
+
+    if future.done():
+        await trio.lowlevel.checkpoint()
+        return
+    future.add_done_callback(wake)
+    await trio.lowlevel.wait_task_rescheduled(abort)
+    if cancelled is not None and future.cancelled():
+        cancelled()
+
+
+async def run_coroutine(coroutine: Coroutine[Any, Any, Any], name: str, register: Callable[[CallTask], None]) -> Any:
+    """Await user code that may use asyncio and Trio, in a Trio task with a trio-asyncio loop open.
+
+    ``register`` is given the `CallTask` by which the call can be cancelled.
+    """
+    with trio.CancelScope() as scope:
+        task = CallTask(coroutine, name, scope)
+        register(task)
+        try:
+            return await _drive(coroutine, task, asyncio.get_running_loop())
+        finally:
+            task.finish()
+    raise asyncio.CancelledError("the call was cancelled")
+
+
+class ConcurrencyGroup:
+    """At most ``limit`` calls of a group are in progress; the others wait in order of arrival."""
+
+    def __init__(self, limit: int) -> None:
+        self.limiter = trio.Semaphore(limit)
+
+
+class AsyncExecutor:
+    """Runs an asynchronous actor's calls in place of `Executor.run`."""
+
+    def __init__(self, executor: Executor, spec: ActorSpec) -> None:
+        self._executor = executor
+        self._core = executor.core
+        self._groups = {"": ConcurrencyGroup(spec.max_concurrency)} | {
+            name: ConcurrencyGroup(limit) for name, limit in spec.groups.items()
+        }
+        #: Calls in progress or waiting for their group, by task id.
+        self._calls: dict[bytes, CallTask | None] = {}
+        self._end: ExitRequested | None = None
+        self._nursery: trio.Nursery
+        self._replies: dict[Connection, list[Done]] = {}
+        self._reply_waits = trio.Event()
+
+    def run(self, construct: Callable[[], Awaitable[None]]) -> ExitRequested:
+        """Run the constructor, then calls, until the end is ordered; why it was."""
+        trio.run(self._main, construct)
+        assert self._end is not None
+        self._executor.flush_all()
+        return self._end
+
+    async def _main(self, construct: Callable[[], Awaitable[None]]) -> None:
+        async with trio_asyncio.open_loop(), trio.open_nursery() as self._nursery:
+            token = trio.lowlevel.current_trio_token()
+            self._executor.become_async(self, token)
+            await construct()
+            self._nursery.start_soon(self._send_replies)
+            with self._executor.lock:
+                connections = list(self._executor.connections.values())
+                queued = list(self._executor.queue)
+                self._executor.queue.clear()
+            for connection, push in queued:
+                self._start(connection, push)
+            for connection in connections:
+                self._nursery.start_soon(self._serve, connection)
+
+    def add_connection(self, connection: Connection) -> None:
+        """A caller has connected (main thread)."""
+        self._nursery.start_soon(self._serve, connection)
+
+    def carry_out(self, order: Callable[[], None]) -> None:
+        """Do what the loop's thread ordered (main thread)."""
+        try:
+            order()
+        except ExitRequested as end:
+            self.finish(end)
+
+    def finish(self, end: ExitRequested) -> None:
+        """Leave: calls in progress are cancelled (main thread)."""
+        self._end = end
+        self._nursery.cancel_scope.cancel()
+
+    def cancel(self, task: bytes) -> None:
+        """Cancel a call (main thread)."""
+        call = self._calls.get(task)
+        if call is not None:
+            call.cancel()
+        else:
+            self._executor.cancelled.add(task)
+
+    async def _serve(self, connection: Connection) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(connection.link.run)
+            while messages := await connection.link.receive():
+                for message in messages:
+                    if type(message) is Push:
+                        self._start(connection, message)
+                    elif type(message) is Define:
+                        self._executor.define(connection, message)
+            connection.link.close()
+            nursery.cancel_scope.cancel()
+
+    def _start(self, connection: Connection, push: Push) -> None:
+        self._nursery.start_soon(self._call, connection, push, connection.calls[push.call])
+
+    async def _call(self, connection: Connection, push: Push, target: Target) -> None:
+        call = Call(self._core, push, target, connection.address)
+        async with self._groups[target.define.group].limiter:
+            if push.task in self._executor.cancelled:
+                self._executor.cancelled.discard(push.task)
+                done = call.cancelled()
+            else:
+                done = await self._run(call)
+        self._replies.setdefault(connection, []).append(done)
+        self._reply_waits.set()
+
+    async def _run(self, call: Call) -> Done:
+        task_id = call.push.task
+        running.set(call.running)  # this Trio task's own context
+        set_output_name(call.running.name)
+        started = time.time()
+        ok = False
+        try:
+            function = call.target.function
+            if function is None:
+                raise AttributeError(f"the actor has no method {call.target.define.title!r}")
+            args, kwargs = call.arguments()
+            result = function(*args, **kwargs)
+            del args, kwargs
+            if inspect.isawaitable(result):
+                result = await run_coroutine(
+                    as_coroutine(result), call.running.name, lambda task: self._calls.__setitem__(task_id, task)
+                )
+            done = call.done(result)
+            ok = True
+        except SystemExit as error:
+            self.finish(exit_request(error))
+            await trio.sleep_forever()  # until the nursery's cancellation, just requested, arrives
+        except asyncio.CancelledError:
+            done = call.cancelled()
+        except Exception as error:
+            done = call.failed(error)
+        finally:
+            self._calls.pop(task_id, None)
+        self._core.record_event(task_id, call.running.name, started, ok)
+        return done
+
+    async def _send_replies(self) -> None:
+        while True:
+            await self._reply_waits.wait()
+            self._reply_waits = trio.Event()
+            replies, self._replies = self._replies, {}
+            for connection, dones in replies.items():
+                connection.send(dones)
+
+
+async def as_coroutine(awaitable: Awaitable[Any]) -> Any:
+    """Any awaitable as a coroutine."""
+    return await awaitable

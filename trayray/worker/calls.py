@@ -1,0 +1,221 @@
+"""One call in a worker: its function, its arguments unpacked, its results packed.
+
+Runs in whichever thread executes the call. Not here: where calls come from and in which order they run
+(``execution``, ``async_execution``).
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from trayray.exceptions import RayError, RayTaskError, TaskCancelledError
+from trayray.model.ids import TaskID
+from trayray.wire.messages import INLINE, STORED, TASK, Define, Done, Push, RefInfo, Value
+from trayray.wire.serialization import ArgumentSlot, deserialize, serialize
+from trayray.worker.actor_exit import ActorExit
+from trayray.worker.current import Running, actor_self, running
+from trayray.worker.objects import INLINE_BYTES
+from trayray.worker.references import LoanGuard, ObjectRef, adopting, error_value
+
+if TYPE_CHECKING:
+    from trayray.worker.core_worker import CoreWorker
+
+
+@attrs.define(eq=False)
+class Target:
+    """A call number of a link, made ready: what to call and how."""
+
+    define: Define
+    #: None while the definition cannot be loaded; `error` says why.
+    function: Callable[..., Any] | None
+    error: BaseException | None = None
+
+
+def load_definition(define: Define) -> Target:
+    """Find the function that a `Define` declares."""
+    if define.kind == TASK:
+        try:
+            return Target(define, deserialize(define.body))
+        except Exception as error:
+            reason = RayError(
+                f"The remote function {define.name} could not be loaded in the worker: {type(error).__name__}: {error}. "
+                "What the function imports or refers to must be importable there too."
+            )
+            reason.__cause__ = error
+            return Target(define, None, reason)
+    actor = actor_self()
+    assert actor is not None, "a method call reached a worker that is no actor"
+    implicit = _IMPLICIT.get(define.title)
+    return Target(define, implicit or getattr(actor.instance, define.title, None))
+
+
+def _call_on_instance(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    actor = actor_self()
+    assert actor is not None
+    return function(actor.instance, *args, **kwargs)
+
+
+def _terminate() -> None:
+    raise ActorExit
+
+
+#: Methods that every actor has (Ray's names).
+_IMPLICIT: dict[str, Callable[..., Any]] = {
+    "__ray_ready__": lambda: True,
+    "__ray_terminate__": _terminate,
+    "__ray_call__": _call_on_instance,
+}
+
+
+class Call:
+    """One execution."""
+
+    __slots__ = ("_core", "_met", "target", "owner", "push", "running")
+
+    def __init__(self, core: CoreWorker, push: Push, target: Target, owner: str) -> None:
+        self._core = core
+        self.push = push
+        self.target = target
+        self.owner = owner
+        define = target.define
+        self.running = Running(push.task, push.name or define.name, define.name, define.resources, define.job, owner)
+        self._met: list[weakref.ref[ObjectRef[Any]]] = []
+
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The unpickled arguments, top-level references replaced by their values."""
+        push = self.push
+        if not push.payload:
+            return (), {}
+        adopting.refs = met = []
+        try:
+            args, kwargs = deserialize(push.payload)
+            if push.values:
+                values = [self._value(info, value) for info, value in push.values]
+                args = tuple(values[a.index] if type(a) is ArgumentSlot else a for a in args)
+                kwargs = {k: values[a.index] if type(a) is ArgumentSlot else a for k, a in kwargs.items()}
+        finally:
+            adopting.refs = None
+            self._met = [weakref.ref(ref) for ref in met]
+        return args, kwargs
+
+    def _value(self, info: RefInfo, value: Value) -> Any:
+        if value.kind == STORED:
+            return deserialize(self._core.objects.view(value, self._core.references.adopt(info.id, info.owner)))
+        return deserialize(value.data)
+
+    def done(self, result: Any) -> Done:
+        """The reply for a result."""
+        count = self.target.define.num_returns
+        try:
+            if count == 1:
+                values = [self._pack(result)]
+            elif count == 0:
+                values = []
+            else:
+                values = [self._pack(item) for item in _split(result, count, self.running.name)]
+        except Exception as error:
+            return self.failed(error)
+        del result
+        return Done(self.push.task, values, self._kept())
+
+    def _pack(self, result: Any) -> Value:
+        serialized = serialize(result)
+        refs = None
+        if serialized.refs:
+            peers = self._core.peers
+            if peers.needs_register(serialized.refs, self.owner):
+                self._core.run_async(peers.register, serialized.refs, self.owner)
+            else:
+                own = [ref for ref in serialized.refs if not ref._owner]
+                self._core.references.lend([ref._id for ref in own], self.owner)
+            refs = self._core.references.infos(serialized.refs)
+        if serialized.size <= INLINE_BYTES:
+            return Value(INLINE, serialized.to_bytes(), None, refs)
+        return Value(STORED, b"", self._core.objects.store(serialized, self.owner), refs)
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """Within the block, this call is what runs in the thread."""
+        token = running.set(self.running)
+        try:
+            yield
+        finally:
+            running.reset(token)
+
+    def failed(self, error: BaseException) -> Done:
+        """The reply for an exception."""
+        return self._error(self.error_of(error))
+
+    def error_of(self, error: BaseException) -> RayTaskError:
+        """The exception as its caller will meet it."""
+        actor = actor_self()
+        return RayTaskError.from_exception(
+            error,
+            function_name=self.running.name,
+            proctitle=f"ray::{self.running.name}",
+            pid=os.getpid(),
+            ip=self._core.node_ip,
+            actor_repr=_repr_of(actor.instance) if actor is not None else None,
+            actor_id=actor.actor_id.hex() if actor is not None else None,
+        )
+
+    def cancelled(self) -> Done:
+        """The reply of a call that was cancelled."""
+        return self._error(TaskCancelledError(TaskID(self.push.task)))
+
+    def _error(self, error: BaseException) -> Done:
+        count = self.target.define.num_returns
+        return Done(self.push.task, [error_value(error)] * count, self._kept())
+
+    def register_kept(self) -> None:
+        """Tell all owners of references that outlive the call, for a call whose reply carries no such list."""
+        kept = [ref for ref in (weak() for weak in self._met) if ref is not None and isinstance(ref._guard, LoanGuard)]
+        if kept:
+            for ref in kept:
+                ref._guard.registered = True
+            self._core.run_async(self._core.peers.register, kept, self._core.address)
+
+    def _kept(self) -> list[bytes] | None:
+        """References from the arguments that outlive the call; their owners count this process as a borrower."""
+        if not self._met:
+            return None
+        kept: list[bytes] = []
+        foreign: list[ObjectRef[Any]] = []
+        for weak in self._met:
+            ref = weak()
+            if ref is None or not isinstance(ref._guard, LoanGuard) or ref._guard.registered:
+                continue
+            ref._guard.registered = True
+            if ref._owner == self.owner:
+                kept.append(ref._id)
+            else:
+                foreign.append(ref)
+        if foreign:
+            self._core.run_async(self._core.peers.register, foreign, self._core.address)
+        return kept or None
+
+
+def _split(result: Any, count: int, name: str) -> list[Any]:
+    try:
+        items = list(result)
+    except TypeError:
+        raise TypeError(
+            f"{name} has num_returns={count} and must return that many values, but it returned one {type(result).__name__}"
+        ) from None
+    if len(items) != count:
+        raise ValueError(f"Task {name} returned {len(items)} objects, but num_returns={count}.")
+    return items
+
+
+def _repr_of(instance: Any) -> str | None:
+    try:
+        return repr(instance)
+    except Exception as error:  # a user's broken __repr__ must not hide the error that is being reported
+        return f"<unprintable {type(instance).__name__}: {error}>"
+

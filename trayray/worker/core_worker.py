@@ -1,0 +1,490 @@
+"""The core worker: one per driver and worker process, the owner of its tasks, actors' calls and objects.
+
+This is the process's nursery page. State that belongs to the loop is changed in the loop's thread only; user threads
+hand work over through `CoreWorker.call_soon` and `CoreWorker.submit`, and wait for values (``objects``).
+
+    run_core_worker
+    |- node link        leases, segments, actors' states, logs
+    |- listener         one child a link: borrowers asking for values; task links go to the executor
+    |- peer links       one child a link: owners of what this process borrows
+    |- task links       one child a leased worker or called actor
+    |- control channel  unary calls to the GCS
+    `- timer            pipelined tasks that make no progress, leases that idle
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+import msgspec
+import trio
+
+from trayray.exceptions import LocalRayletDiedError
+from trayray.link.network import NODE, UnixNetwork, socket_name
+from trayray.link.port import Link, LinkClosed
+from trayray.link.unix import UnixLink
+from trayray.model.ids import TaskID, TaskIdFactory, driver_task_id
+from trayray.wire.messages import (
+    ActorState,
+    AssignJob,
+    Contended,
+    Created,
+    Fence,
+    FinishJob,
+    Grant,
+    Hello,
+    JobConfig,
+    JobFinished,
+    LeaseLost,
+    LogLines,
+    NodeMessage,
+    PeerGone,
+    PeerMessage,
+    RefInfo,
+    TaskEvents,
+    Value,
+    Welcome,
+)
+from trayray.worker.actor_calls import ActorCall, ActorCalls
+from trayray.worker.actor_creation import Creations
+from trayray.worker.arena_mapping import ArenaMapping
+from trayray.worker.current import Running
+from trayray.worker.node_link import connect_to_node
+from trayray.worker.objects import Objects
+from trayray.worker.peers import Peers
+from trayray.worker.references import Callback, Dropped, ObjectRef, ReferenceTable
+from trayray.worker.tasks import PendingTask, TaskSubmitter, reference_values, take_stored
+
+if TYPE_CHECKING:
+    from trayray.gcs.client import GcsClient
+    from trayray.worker.execution import Executor
+
+R = TypeVar("R")
+
+#: How often the loop looks after pipelined tasks, and after leases that are merely held (seconds).
+_BUSY_TICK, _IDLE_TICK = 0.005, 0.05
+#: How often finished executions are reported for the timeline (seconds).
+_REPORT_SECONDS = 1.0
+
+
+@attrs.frozen
+class CoreConfig:
+    """Where a core worker belongs."""
+
+    role: str
+    worker_id: bytes
+    sockets: Path
+    token: str
+    job: bytes = b""
+
+
+class CoreWorker:
+    """One process's membership in a cluster. Create it, then `run_core_worker` it in a Trio loop."""
+
+    nursery: trio.Nursery
+    arena: ArenaMapping
+    gcs: GcsClient
+    welcome: Welcome
+    node: Link[NodeMessage]
+
+    def __init__(self, config: CoreConfig, *, random_base: int, print_logs: bool = True) -> None:
+        self.config = config
+        self.address = socket_name(config.worker_id)
+        self.network = UnixNetwork(config.sockets, config.token, config.worker_id, config.job)
+        self.job = config.job
+        self.namespace = ""
+        self.runtime_env: dict[str, Any] = {}
+        #: OMP_NUM_THREADS as the driver set it, which wins over any number of CPUs.
+        self.omp_num_threads = ""
+        self.node_ip = "127.0.0.1"
+        self._omp_shown = ""
+        self._events: list[tuple[bytes, str, float, float, bool]] = []
+        self.executor: Executor | None = None
+        self.dropped = LoopDropped(self._wake)
+        self.references = ReferenceTable(self.address, self.dropped, self._send_peer)
+        self.objects = Objects(self)
+        self.peers = Peers(self)
+        self.tasks = TaskSubmitter(self)
+        self.actors = ActorCalls(self)
+        self.creations = Creations(self)
+        self.on_message: Callable[[NodeMessage], None] | None = None
+        #: Set once the node is gone; nothing works any more.
+        self.lost: LocalRayletDiedError | None = None
+        self._base = random_base
+        self._ids: TaskIdFactory | None = None
+        self._print_logs = print_logs
+        self._inbox: deque[PendingTask | tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._awake = True  # the loop looks at the inbox first thing
+        self._token: trio.lowlevel.TrioToken | None = None
+        self._thread: int | None = None
+        self._failure: BaseException | None = None
+        self._stop = trio.Event()
+        #: The job has been finished, or the loop has ended.
+        self.ended = threading.Event()
+
+    # --- time and identity ---
+
+    def now(self) -> float:
+        """The loop's clock (seconds)."""
+        return trio.current_time()
+
+    @property
+    def ids(self) -> TaskIdFactory:
+        """Ids of this process's tasks, in its job at present."""
+        if self._ids is None:
+            self._ids = TaskIdFactory(self.job, self._base)
+        return self._ids
+
+    def assign_job(self, job: bytes) -> None:
+        """This process works for ``job`` from now on."""
+        if job != self.job:
+            self.job = job
+            self._ids = None
+
+    def task_id_of(self, task: Running | None) -> bytes:
+        """The task whose puts these are: the running one, or the driver's."""
+        return task.task_id if task is not None else driver_task_id(self.job)
+
+    @staticmethod
+    def task_id_object(task_id: bytes) -> TaskID:
+        return TaskID(task_id)
+
+    def set_omp_threads(self, resources: dict[str, float]) -> None:
+        """``OMP_NUM_THREADS`` follows the CPUs of what runs next: at least 1, unless the driver has set it."""
+        wanted = self.omp_num_threads or str(max(1, int(resources.get("CPU", 1))))
+        if wanted != self._omp_shown:
+            self._omp_shown = os.environ["OMP_NUM_THREADS"] = wanted
+
+    def record_event(self, task_id: bytes, name: str, started: float, ok: bool) -> None:
+        """A call has ended: note it for the timeline; batches go out with the timer."""
+        self._events.append((task_id, name, started, time.time(), ok))
+
+    def _report_events(self) -> None:
+        if self._events:
+            events, self._events = self._events, []
+            self.to_node_if_there([TaskEvents(events)])
+
+    # --- from other threads to the loop ---
+
+    def submit(self, task: PendingTask) -> None:
+        """Hand a new task over to the loop; from any thread."""
+        self._inbox.append(task)
+        if not self._awake:
+            self._wake()
+
+    def call_soon(self, function: Callable[..., Any], *arguments: Any) -> None:
+        """Call ``function`` in the loop's thread, soon and in order; from any thread."""
+        self._inbox.append((function, arguments))
+        if not self._awake:
+            self._wake()
+
+    def run_async(self, function: Callable[..., Awaitable[R]], *arguments: Any) -> R:
+        """Run an async function as a child of the core worker and wait for it; not from the loop's thread."""
+        if threading.get_ident() == self._thread:
+            raise RuntimeError("this call waits for the runtime's own loop and must not be made in its thread")
+        outcome: list[Any] = [None, None]
+        done = threading.Event()
+
+        async def run() -> None:
+            try:
+                outcome[0] = await function(*arguments)
+            except Exception as error:
+                outcome[1] = error
+            except BaseException:
+                outcome[1] = self.lost or LocalRayletDiedError("The connection to the cluster was closed.")
+                raise
+            finally:
+                done.set()
+
+        def start() -> None:
+            self.nursery.start_soon(run)
+
+        if self.lost is not None:
+            raise self.lost
+        self.call_soon(start)
+        done.wait()
+        if outcome[1] is not None:
+            raise outcome[1]
+        return outcome[0]
+
+    def _wake(self) -> None:
+        self._awake = True
+        token = self._token
+        if token is not None:
+            try:
+                token.run_sync_soon(self._drain)
+            except trio.RunFinishedError:
+                pass  # the loop has ended, and with it everything that a message could ask for
+
+    def _drain(self) -> None:
+        """Everything that other threads have handed over since; in the loop's thread."""
+        try:
+            self._awake = False
+            self.dropped.drain()
+            inbox = self._inbox
+            while inbox:
+                item = inbox.popleft()
+                if type(item) is tuple:
+                    item[0](*item[1])
+                elif type(item) is ActorCall:
+                    item.client.submit(item)
+                else:
+                    self.tasks.submit(item)
+            self.flush()
+        except BaseException as error:  # the entry queue may not raise: fail the core worker instead
+            self._failure = error
+            self.nursery.cancel_scope.cancel()
+
+    def flush(self) -> None:
+        """Send what has become possible."""
+        self.tasks.flush()
+        self.actors.flush()
+
+    # --- messages ---
+
+    def to_node(self, messages: list[Any]) -> None:
+        """Send to the node.
+
+        Raises:
+            LocalRayletDiedError: it is gone.
+        """
+        try:
+            self.node.send(messages)
+        except LinkClosed:
+            raise self.lost or LocalRayletDiedError("The node process of this machine has died.") from None
+
+    def to_node_if_there(self, messages: list[Any]) -> None:
+        """Send to the node; a node that is gone has nothing left that could be reported to it."""
+        if self.lost is None and not self.node.closed:
+            try:
+                self.node.send(messages)
+            except LinkClosed:
+                return
+
+    def _send_peer(self, address: str, messages: list[Any]) -> None:
+        self.peers.send(address, messages)
+
+    def process_gone(self, address: str) -> None:
+        """A process of the cluster is dead."""
+        self.peers.process_gone(address)
+        self.references.process_gone(address)
+
+    # --- values of arguments and results ---
+
+    def arguments_ready(self, refs: list[ObjectRef[Any]], call: Callable[[Any], None], item: Any) -> bool:
+        """Whether all ``refs`` have values; if not, ``call(item)`` follows in the loop once they have."""
+        missing = 0
+        remaining = [0]
+
+        def one_more() -> None:
+            remaining[0] -= 1
+            if remaining[0] == 0:
+                self.call_soon(call, item)
+
+        waiter = Callback(one_more)
+        with self.references.lock:
+            for ref in refs:
+                if self.references.add_waiter(ref, waiter):
+                    missing += 1
+            remaining[0] = missing
+        if missing:
+            self.objects.want([ref for ref in refs if ref._value is None])
+        return missing == 0
+
+    def argument_values(self, args: list[ObjectRef[Any]] | None) -> list[tuple[RefInfo, Value]] | None:
+        return reference_values(self, args)
+
+    def take_result(self, ref: ObjectRef[Any], value: Value) -> None:
+        """A task delivered the value of ``ref``, which this process owns."""
+        if value.refs:
+            self.references.adopt_nested(ref, value.refs)
+            value.refs = None
+        take_stored(self, ref, value)
+        self.references.complete(ref, value)
+
+    def cancel(self, ref: ObjectRef[Any], *, force: bool, recursive: bool) -> None:
+        """Cancel the task that makes ``ref``; in the loop's thread."""
+        if ref._owner:
+            from trayray.wire.messages import CancelRemote
+
+            self.peers.send(ref._owner, [CancelRemote(ref.binary(), force, recursive)])
+            return
+        task_id = ref.binary()[:24]
+        call = self.actors.pending.get(task_id)
+        if call is not None:
+            self.actors.cancel(call, recursive=recursive)
+            return
+        task = self.tasks.pending.get(task_id)
+        if task is not None:
+            self.tasks.cancel(task, force=force, recursive=recursive)
+
+    # --- lifetime ---
+
+    def enter_job(self, config: JobConfig) -> None:
+        """A driver states what its workers must know; in the loop's thread, once."""
+        self.namespace = config.namespace
+        self.runtime_env = config.runtime_env
+        self.to_node([AssignJob(self.job, msgspec.msgpack.encode(config))])
+
+    def finish_job(self, timeout: float) -> None:
+        """A driver leaves: wait until everything of its job has ended and its output was shown; not in the loop."""
+        self.call_soon(self.to_node_if_there, [FinishJob()])
+        self.ended.wait(timeout)
+
+    def stop(self) -> None:
+        """End `run_core_worker`; in the loop's thread."""
+        self._stop.set()
+
+    @asynccontextmanager
+    async def link_scope(self, link: Link[Any]) -> AsyncIterator[None]:
+        """The lifetime of a link: it sends while the block runs, and is closed after it."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.run)
+            try:
+                yield
+            finally:
+                link.close()
+                nursery.cancel_scope.cancel()
+
+    async def _accept(self, hello: Hello, sock: socket.socket) -> None:
+        if hello.role == "task" and self.executor is not None:
+            self.executor.add_connection(hello, sock)
+            return
+        link: UnixLink[PeerMessage] = UnixLink(sock, PeerMessage)
+        await self.peers.serve(link, socket_name(hello.worker_id))
+
+    async def _serve_node(self, link: Link[NodeMessage]) -> None:
+        while messages := await link.receive():
+            for message in messages:
+                self._handle(message)
+            self.flush()
+        self._node_lost()
+
+    def _handle(self, message: NodeMessage) -> None:
+        match message:
+            case Grant():
+                self.tasks.granted(message)
+            case LeaseLost():
+                self.tasks.lease_lost(message)
+            case Contended(contended):
+                self.tasks.contended(contended)
+            case Created():
+                self.objects.created(message)
+            case ActorState():
+                self.actors.changed(message)
+            case PeerGone(address):
+                self.process_gone(address)
+            case Fence():
+                self.dropped.drain()
+                self.to_node([message])
+            case JobFinished():
+                self.ended.set()
+            case LogLines():
+                if self._print_logs:
+                    print_log_lines(message)
+            case _:
+                if self.on_message is not None:
+                    self.on_message(message)
+
+    def _node_lost(self) -> None:
+        """The node is dead: whatever waits will wait in vain, so it fails now."""
+        if self._stop.is_set():
+            return
+        cause = "The node process of this machine has died; everything that ran on it is gone."
+        self.lost = LocalRayletDiedError(cause)
+        self.fail_everything(self.lost)
+        self._stop.set()
+
+    def fail_everything(self, error: BaseException) -> None:
+        """Nothing will be delivered any more."""
+        self.objects.node_lost(str(error))
+        pending = [*self.tasks.pending.values(), *self.actors.pending.values()]
+        self.tasks.pending.clear()
+        self.actors.pending.clear()
+        for task in pending:
+            for ref in task.returns:
+                self.references.fail(ref, error)
+        for ref in list(self.references.known.values()):
+            if ref._value is None:
+                self.references.fail(ref, error)
+
+    async def _run_timer(self) -> None:
+        report_at = 0.0
+        while True:
+            deadlines = [d for d in (self.tasks.next_deadline(), self.actors.next_deadline()) if d is not None]
+            now = self.now()
+            await trio.sleep(min(max(min(deadlines) - now, _BUSY_TICK), _IDLE_TICK) if deadlines else _IDLE_TICK)
+            now = self.now()
+            self.tasks.tick()
+            self.actors.tick(now)
+            if now >= report_at:
+                report_at = now + _REPORT_SECONDS
+                self._report_events()
+
+
+class LoopDropped(Dropped):
+    """Guards' reports, drained by the loop."""
+
+    def drain_soon(self) -> None:
+        """Have the reports handled before anything that is sent from now on; called by threads."""
+        self._wake()
+
+
+async def run_core_worker(core: CoreWorker, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    """Be a member of the cluster until `CoreWorker.stop`, cancellation or the node's death.
+
+    Raises:
+        ConnectionError: the node cannot be reached or turns this process away.
+    """
+    from trayray.gcs.client import open_gcs_client
+
+    core._thread = threading.get_ident()
+    welcome, descriptor, link = await connect_to_node(core.network, NODE, core.config.role)
+    core.welcome, core.node = welcome, link
+    core.assign_job(welcome.job)
+    core.arena = ArenaMapping(descriptor, welcome.capacity)
+    host, _, port = welcome.address.rpartition(":")
+    async with (
+        open_gcs_client(host, int(port), core.config.token) as core.gcs,
+        trio.open_nursery() as core.nursery,
+        core.link_scope(link),
+    ):
+        nursery = core.nursery
+        await nursery.start(core.network.listen, core.address, core._accept)
+        nursery.start_soon(core._serve_node, link)
+        nursery.start_soon(core._run_timer)
+        core._token = trio.lowlevel.current_trio_token()
+        core._drain()
+        task_status.started()
+        await core._stop.wait()
+        nursery.cancel_scope.cancel()
+    if core._failure is not None:
+        raise core._failure
+
+
+def print_log_lines(message: LogLines) -> None:
+    """Show a worker's output on this process's terminal."""
+    stream = sys.stderr if message.stderr else sys.stdout
+    prefix = f"({message.name} pid={message.pid}) "
+    stream.write("".join(f"{prefix}{line}\n" for line in message.lines))
+    stream.flush()
+
+
+def random_worker_id() -> bytes:
+    """A new process id within the cluster."""
+    return os.urandom(28)
+
+
+def wall_clock() -> float:
+    """Seconds since the epoch, for people and timelines only."""
+    return time.time()

@@ -1,0 +1,76 @@
+"""The core worker of this process, and what the running code is: driver, task or actor method.
+
+The only global state of the runtime. Not here: how a core worker is started (``api.session``, ``worker.main``).
+"""
+
+from __future__ import annotations
+
+import contextvars
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+if TYPE_CHECKING:
+    from trayray.worker.core_worker import CoreWorker
+
+_core: CoreWorker | None = None
+
+
+def core_worker() -> CoreWorker | None:
+    """This process's core worker, None while it belongs to no cluster."""
+    return _core
+
+
+def set_core_worker(core: CoreWorker | None) -> None:
+    """Make ``core`` the process's core worker (None: it has left)."""
+    global _core
+    _core = core
+
+
+@attrs.define
+class Running:
+    """What runs in a worker: one task or one actor call."""
+
+    task_id: bytes
+    #: The name given by options, or the function's.
+    name: str
+    function_name: str
+    resources: dict[str, float]
+    job: bytes
+    owner: str = ""
+    runtime_env: dict[str, Any] = attrs.field(factory=dict)
+    cancelled: bool = False
+    put_index: int = 0
+
+
+#: The task that the current thread or coroutine executes; None in drivers and idle workers.
+running: contextvars.ContextVar[Running | None] = contextvars.ContextVar("trayray_running", default=None)
+
+
+@attrs.define
+class ActorSelf:
+    """The actor that lives in this worker."""
+
+    actor_id: bytes
+    name: str
+    class_name: str
+    instance: Any
+    handle: bytes
+    restarted: bool
+    is_async: bool
+    #: What it holds while it lives.
+    resources: dict[str, float]
+
+
+_actor: ActorSelf | None = None
+
+
+def actor_self() -> ActorSelf | None:
+    """The actor that this process is, None in drivers and task workers."""
+    return _actor
+
+
+def set_actor_self(actor: ActorSelf) -> None:
+    """This process has become ``actor``."""
+    global _actor
+    _actor = actor

@@ -1,0 +1,330 @@
+"""The worker's main thread: task links are read, calls executed in place, replies sent in batches.
+
+User code runs in the main thread so that signals can interrupt it. While the main thread is busy, the loop's thread can
+reach into the queue (`Executor.reclaim`, `Executor.cancel`), so a task behind a long one is never stuck.
+Not here: asynchronous actors (``async_execution``), one call's arguments and results (``calls``).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from trayray.link.network import socket_name
+from trayray.link.port import LinkClosed
+from trayray.link.unix import UnixLink
+from trayray.wire.messages import (
+    METHOD,
+    Blocked,
+    Define,
+    Done,
+    Hello,
+    Lend,
+    Push,
+    Resume,
+    Returned,
+    TaskMessage,
+)
+from trayray.worker.actor_exit import ActorExit
+from trayray.worker.calls import Call, Target, load_definition
+from trayray.worker.current import actor_self, running
+from trayray.worker.output import set_output_name
+from trayray.worker.process_title import set_title
+
+if TYPE_CHECKING:
+    import trio
+
+    from trayray.worker.async_execution import AsyncExecutor
+    from trayray.worker.core_worker import CoreWorker
+
+#: Replies are held back while short calls follow each other, at most so many and so long (seconds).
+_MAX_HELD, _HOLD_SECONDS = 32, 0.0005
+
+
+class Connection:
+    """A caller's task link."""
+
+    def __init__(self, hello: Hello, sock: socket.socket) -> None:
+        self.address = socket_name(hello.worker_id)
+        self.link: UnixLink[TaskMessage] = UnixLink(sock, TaskMessage)
+        self.calls: dict[int, Target] = {}
+        #: Replies not sent yet; guarded by the executor's lock.
+        self.held: list[Done] = []
+
+    def send(self, messages: list[Any]) -> None:
+        """Send to the caller; a caller that is gone needs no answer any more."""
+        try:
+            self.link.send(messages)
+        except LinkClosed:
+            self.link.close()
+
+
+class ExitRequested(BaseException):
+    """The worker's main loop shall end; ``reason`` is a sentence for the user, ``code`` the exit code."""
+
+    def __init__(self, reason: str, code: int = 0) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.code = code
+
+
+class Executor:
+    """What a worker's main thread does."""
+
+    def __init__(self, core: CoreWorker) -> None:
+        self.core = core
+        core.executor = self
+        #: Guards `queue`, reading from connections, and held replies.
+        self.lock = threading.RLock()
+        self.queue: deque[tuple[Connection, Push]] = deque()
+        self.connections: dict[int, Connection] = {}
+        self.cancelled: set[bytes] = set()
+        self._main_thread = threading.get_ident()
+        self._poller = select.epoll()
+        self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._poller.register(self._wakeup, select.EPOLLIN)
+        #: Work for the main thread from the loop: the actor's constructor, the end.
+        self._orders: deque[Callable[[], None]] = deque()
+        self._resumed = threading.Event()
+        self._current: Connection | None = None
+        self._held_since = 0.0
+        self._pools: dict[str, ThreadPoolExecutor] = {}
+        #: What serves the connections instead of `run`, once the process is an asynchronous actor.
+        self._async: tuple[AsyncExecutor, trio.lowlevel.TrioToken] | None = None
+
+    # --- from the loop's thread ---
+
+    def add_connection(self, hello: Hello, sock: socket.socket) -> None:
+        """A caller has connected."""
+        connection = Connection(hello, sock)
+        with self.lock:
+            self.connections[connection.link.fileno()] = connection
+            if self._async is not None:
+                executor, token = self._async
+                token.run_sync_soon(executor.add_connection, connection)
+                return
+        self.core.nursery.start_soon(connection.link.run)
+        self._poller.register(connection.link.fileno(), select.EPOLLIN | select.EPOLLRDHUP)
+
+    def become_async(self, executor: AsyncExecutor, token: trio.lowlevel.TrioToken) -> None:
+        """The main thread runs a loop from now on, which serves the connections (main thread)."""
+        with self.lock:
+            self._async = executor, token
+
+    def order(self, work: Callable[[], None]) -> None:
+        """Have the main thread do ``work`` before its next call."""
+        if self._async is not None:
+            self._async[1].run_sync_soon(self._async[0].carry_out, work)
+            return
+        self._orders.append(work)
+        os.eventfd_write(self._wakeup, 1)
+
+    def reclaim(self, address: str) -> None:
+        """Send the caller at ``address`` held replies, and give it back its tasks that have not started."""
+        if self._async is not None:
+            return  # an asynchronous actor holds nothing back
+        with self.lock:
+            for connection in list(self.connections.values()):
+                if connection.address == address:
+                    self._read(connection)
+                    self._flush(connection)
+                    self._give_back(connection)
+
+    def _give_back(self, connection: Connection) -> None:
+        mine = [
+            (c, push)
+            for c, push in self.queue
+            if c is connection and connection.calls[push.call].define.kind != METHOD
+        ]
+        if mine:
+            given = {push.task for _, push in mine}
+            self.queue = deque(item for item in self.queue if item[1].task not in given)
+        connection.send([Returned([push.task for _, push in mine])])
+
+    def cancel(self, task: bytes, *, force: bool, recursive: bool) -> None:
+        """A caller cancels a call; one that is queued here never starts."""
+        if self._async is not None:
+            self._async[1].run_sync_soon(self._async[0].cancel, task)
+            return
+        with self.lock:
+            for connection in list(self.connections.values()):
+                self._read(connection)
+            if any(push.task == task for _, push in self.queue):
+                self.cancelled.add(task)
+
+    def resumed(self) -> None:
+        """The node gave the lent CPUs back."""
+        self._resumed.set()
+
+    # --- the main thread ---
+
+    def run(self) -> ExitRequested:
+        """Execute calls until the end is ordered; why it was."""
+        try:
+            while True:
+                with self.lock:
+                    item = self.queue.popleft() if self.queue else None
+                if self._orders:
+                    if item is not None:
+                        self.queue.appendleft(item)
+                    self._orders.popleft()()
+                    continue
+                if item is None:
+                    self._idle()
+                else:
+                    self._execute(*item)
+        except ExitRequested as request:
+            self.flush_all()
+            return request
+
+    def _idle(self) -> None:
+        self.flush_all()
+        for descriptor, _ in self._poller.poll():
+            if descriptor == self._wakeup:
+                os.eventfd_read(self._wakeup)
+                continue
+            with self.lock:
+                connection = self.connections.get(descriptor)
+                if connection is not None:
+                    self._read(connection)
+
+    def _read(self, connection: Connection) -> None:
+        messages = connection.link.receive_nowait()
+        if messages is None:
+            return
+        if not messages:
+            self._forget(connection)
+            return
+        for message in messages:
+            if type(message) is Push:
+                self.queue.append((connection, message))
+            elif type(message) is Define:
+                self.define(connection, message)
+
+    @staticmethod
+    def define(connection: Connection, message: Define) -> None:
+        """A caller declares a call number."""
+        connection.calls[message.call] = load_definition(message)
+
+    def _forget(self, connection: Connection) -> None:
+        descriptor = connection.link.fileno()
+        if self.connections.pop(descriptor, None) is not None:
+            self._poller.unregister(descriptor)
+            connection.link.close()
+
+    def _execute(self, connection: Connection, push: Push) -> None:
+        target = connection.calls[push.call]
+        if self._pools:
+            pool = self._pools[target.define.group]
+            pool.submit(self._execute_in_thread, connection, push, target)
+            return
+        self._current = connection
+        start = time.perf_counter()
+        done = self.call(Call(self.core, push, target, connection.address))
+        self._current = None
+        end = time.perf_counter()
+        with self.lock:
+            if not connection.held:
+                self._held_since = start
+            connection.held.append(done)
+            if not self.queue or len(connection.held) >= _MAX_HELD or end - self._held_since > _HOLD_SECONDS:
+                self._flush(connection)
+
+    def _execute_in_thread(self, connection: Connection, push: Push, target: Target) -> None:
+        connection.send([self.call(Call(self.core, push, target, connection.address))])
+
+    def call(self, call: Call) -> Done:
+        """Run one synchronous call to its reply."""
+        if self.cancelled and call.push.task in self.cancelled:
+            self.cancelled.discard(call.push.task)
+            return call.cancelled()
+        state = call.running
+        token = running.set(state)
+        set_title(state.name)
+        if actor_self() is None:
+            self.core.set_omp_threads(state.resources)
+        set_output_name(state.name)
+        started = time.time()
+        ok = False
+        try:
+            if call.target.function is None:
+                raise call.target.error or AttributeError(f"the actor has no method {call.target.define.title!r}")
+            args, kwargs = call.arguments()
+            result = call.target.function(*args, **kwargs)
+            del args, kwargs
+            done = call.done(result)
+            ok = True
+        except ExitRequested:
+            raise
+        except SystemExit as error:
+            raise exit_request(error) from error
+        except BaseException as error:
+            done = call.failed(error)
+        finally:
+            running.reset(token)
+        self.core.record_event(call.push.task, state.name, started, ok)
+        return done
+
+    def flush_all(self) -> None:
+        """Send every held reply."""
+        with self.lock:
+            for connection in self.connections.values():
+                self._flush(connection)
+
+    def _flush(self, connection: Connection) -> None:
+        if connection.held:
+            held, connection.held = connection.held, []
+            connection.send(held)
+
+    # --- waiting in a task ---
+
+    def lends_in_this_thread(self) -> bool:
+        """Whether the calling thread runs a task (not an actor) that lends its CPUs while it waits."""
+        return threading.get_ident() == self._main_thread and self._current is not None and actor_self() is None
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Within the block, the running task waits: its owner takes its other tasks back, its CPUs are lent."""
+        connection = self._current
+        assert connection is not None
+        with self.lock:
+            for each in list(self.connections.values()):
+                self._read(each)
+                self._flush(each)
+                self._give_back(each)
+        connection.send([Blocked(True)])
+        state = running.get()
+        lends = state is not None and state.resources.get("CPU", 0) > 0
+        if lends:
+            self._resumed.clear()
+            self.core.to_node([Lend()])
+        try:
+            yield
+        finally:
+            if lends:
+                self.core.to_node([Resume()])
+                self._resumed.wait()
+            connection.send([Blocked(False)])
+
+    # --- actors ---
+
+    def use_threads(self, max_concurrency: int, groups: dict[str, int]) -> None:
+        """Run calls in pools of threads from now on: one pool a concurrency group."""
+        for name, size in {"": max_concurrency, **groups}.items():
+            self._pools[name] = ThreadPoolExecutor(size, thread_name_prefix=f"ray-{name or 'default'}")
+
+
+def exit_request(error: SystemExit) -> ExitRequested:
+    """User code asked the process to end: what the node is told."""
+    if isinstance(error, ActorExit):
+        return ExitRequested("exit_actor() was called in it")
+    code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    return ExitRequested(f"its process exited with exit code {code}: sys.exit({error.code!r}) was called in it", code)

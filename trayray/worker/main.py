@@ -1,0 +1,195 @@
+"""The life of a worker process, from the fork to its last exit handler.
+
+    main thread   run_worker: orders from the node and calls from owners, in ``execution`` or ``async_execution``
+    loop thread   run_core_worker (see ``core_worker``)
+
+Not here: forking and output pipes (``node.fork_server``).
+"""
+
+from __future__ import annotations
+
+import atexit
+import faulthandler
+import os
+import sys
+import threading
+from typing import Any
+
+import msgspec
+import trio
+
+from trayray.exceptions import RayTaskError
+from trayray.wire.messages import (
+    METHOD,
+    ActorSpec,
+    ActorStarted,
+    AssignJob,
+    Define,
+    Exit,
+    Exiting,
+    JobConfig,
+    NodeMessage,
+    Push,
+    Resumed,
+    StartActor,
+)
+from trayray.wire.serialization import deserialize, serialize
+from trayray.worker.calls import Call, Target
+from trayray.worker.core_worker import CoreConfig, CoreWorker, run_core_worker
+from trayray.worker.current import ActorSelf, set_actor_self, set_core_worker
+from trayray.worker.execution import Executor, ExitRequested
+from trayray.worker.output import redirect_output, set_output_name
+from trayray.worker.process_title import set_title
+
+_decode_actor = msgspec.msgpack.Decoder(ActorSpec)
+_decode_job = msgspec.msgpack.Decoder(JobConfig)
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, config: CoreConfig) -> None:
+        self.core = CoreWorker(config, random_base=int.from_bytes(os.urandom(8), "little"))
+        self.executor = Executor(self.core)
+        self.core.on_message = self._handle
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+
+    def run(self) -> int:
+        """Serve until the end; the process's exit code."""
+        thread = threading.Thread(target=self._run_loop, name="trayray-loop", daemon=True)
+        thread.start()
+        self._ready.wait()
+        if self._failure is not None:
+            raise self._failure
+        set_core_worker(self.core)
+        end = self.executor.run()
+        self._leave(end)
+        return end.code
+
+    def _leave(self, end: ExitRequested) -> None:
+        if self.core.lost is None:
+            self.core.to_node_if_there([Exiting(end.reason)])
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+    def _run_loop(self) -> None:
+        async def main() -> None:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(run_core_worker, self.core)
+                self._ready.set()
+
+        try:
+            trio.run(main)
+        except BaseException as error:
+            self._failure = error
+            self._ready.set()
+            raise
+        finally:
+            # The node is gone or has closed the link: a worker has nobody to work for.
+            os._exit(1)
+
+    # --- orders from the node (loop thread) ---
+
+    def _handle(self, message: NodeMessage) -> None:
+        match message:
+            case AssignJob(job, config):
+                self.executor.order(lambda: self._enter_job(job, _decode_job.decode(config)))
+                self.core.to_node([message])
+            case StartActor(spec, restarted):
+                self.executor.order(lambda: self._become(_decode_actor.decode(spec), restarted))
+            case Resumed():
+                self.executor.resumed()
+            case Exit(reason):
+                self.executor.order(lambda: _leave_now(reason))
+            case _:
+                pass
+
+    # --- the same in the main thread ---
+
+    def _enter_job(self, job: bytes, config: JobConfig) -> None:
+        core = self.core
+        core.assign_job(job)
+        core.namespace = config.namespace
+        core.runtime_env = config.runtime_env
+        core.omp_num_threads = config.omp_num_threads
+        for entry in reversed(config.sys_path):
+            if entry not in sys.path:
+                sys.path.insert(0, entry)
+        try:
+            os.chdir(config.cwd)
+        except OSError as error:
+            print(f"the driver's working directory {config.cwd!r} cannot be entered: {error}", file=sys.stderr)
+        os.environ.update(config.runtime_env.get("env_vars", {}))
+
+    def _become(self, spec: ActorSpec, restarted: bool) -> None:
+        set_title(spec.class_name)
+        set_output_name(spec.class_name)
+        if spec.is_async:
+            from trayray.worker.async_execution import AsyncExecutor
+
+            executor = AsyncExecutor(self.executor, spec)
+
+            async def construct() -> None:
+                self._construct(spec, restarted)
+
+            raise executor.run(construct)
+        self._construct(spec, restarted)
+        if spec.max_concurrency > 1 or spec.groups:
+            self.executor.use_threads(max(1, spec.max_concurrency), spec.groups)
+
+    def _construct(self, spec: ActorSpec, restarted: bool) -> None:
+        core = self.core
+        target = Target(_creation_define(spec), None)
+        call = Call(core, _creation_push(spec), target, spec.owner)
+        core.set_omp_threads(spec.resources)
+        try:
+            with call.entered():
+                cls: Any = deserialize(spec.body)
+                args, kwargs = call.arguments()
+                instance = cls.__new__(cls)
+                set_actor_self(
+                    ActorSelf(
+                        spec.actor,
+                        spec.name,
+                        spec.class_name,
+                        instance,
+                        spec.handle,
+                        restarted,
+                        spec.is_async,
+                        spec.resources,
+                    )
+                )
+                instance.__init__(*args, **kwargs)
+                del args, kwargs
+            call.register_kept()
+        except SystemExit as error:
+            raise ExitRequested(f"its constructor exited: {error}", 1) from error
+        except BaseException as error:
+            failure = call.error_of(error)
+            assert isinstance(failure, RayTaskError)
+            core.to_node([ActorStarted(spec.actor, serialize(failure).to_bytes())])
+            raise ExitRequested("its constructor raised an exception") from error
+        core.to_node([ActorStarted(spec.actor)])
+
+
+def _leave_now(reason: str) -> None:
+    raise ExitRequested(reason)
+
+
+def _creation_define(spec: ActorSpec) -> Define:
+    return Define(0, f"{spec.class_name}.__init__", "__init__", b"", 1, METHOD, spec.resources, job=spec.job)
+
+
+def _creation_push(spec: ActorSpec) -> Push:
+    return Push(spec.task, 0, spec.payload, spec.values)
+
+
+def run_worker(config: CoreConfig) -> int:
+    """Be a worker until told to end; the exit code. Called once, in a freshly forked process."""
+    redirect_output()
+    faulthandler.enable(file=sys.__stderr__)
+    set_title("IDLE")
+    return Worker(config).run()
+

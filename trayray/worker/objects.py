@@ -1,0 +1,321 @@
+"""Objects as user code meets them: put, get, wait, awaiting a reference, and the segments of large values.
+
+Called from user threads; what needs the loop is posted to it. Not here: who holds a reference (``references``), how a
+value is laid out (``wire.serialization``).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from trayray.exceptions import (
+    GetTimeoutError,
+    ObjectStoreFullError,
+    RaySystemError,
+    RayTaskError,
+)
+from trayray.model.ids import object_id
+from trayray.wire.messages import ERROR, INLINE, STORED, Create, Created, Free, Pin, Place, Seal, Value
+from trayray.wire.serialization import Serialized, deserialize
+from trayray.worker.current import running
+from trayray.worker.references import Callback, LoanGuard, ObjectRef, ThreadWaiter
+
+if TYPE_CHECKING:
+    from trayray.worker.core_worker import CoreWorker
+
+#: Values up to this size travel inside messages (Ray: max_direct_call_object_size).
+INLINE_BYTES = 100 * 1024
+#: Put indices start here, so that they never meet a return value's index.
+_FIRST_PUT = 1 << 24
+#: A waiting task lends its CPUs only after so long: most values arrive sooner than the lending would take.
+_LEND_AFTER_SECONDS = 0.001
+
+
+class SegmentGuard:
+    """Held by the owned reference of a stored value; its end frees the segment."""
+
+    __slots__ = ("_objects", "place")
+
+    def __init__(self, objects: Objects, place: Place) -> None:
+        self._objects = objects
+        self.place = place
+
+    def __del__(self) -> None:
+        self._objects.core.dropped.add(self._objects.free, self.place)
+
+
+class ReadPin:
+    """Held by every view of a segment that another process owns: the store keeps the segment until the last one goes."""
+
+    __slots__ = ("_objects", "place", "ref")
+
+    def __init__(self, objects: Objects, place: Place, ref: ObjectRef[Any] | None) -> None:
+        self._objects = objects
+        self.place = place
+        self.ref = ref
+
+    def __del__(self) -> None:
+        self._objects.core.dropped.add(self._objects.unpin, self.place)
+
+
+class Objects:
+    """The objects of one core worker."""
+
+    def __init__(self, core: CoreWorker) -> None:
+        self.core = core
+        self._creating: dict[int, _Creation] = {}
+        self._next_request = 0
+        self._put_lock = threading.Lock()
+        self._put_index = _FIRST_PUT
+
+    # --- put ---
+
+    def put(self, serialized: Serialized) -> ObjectRef[Any]:
+        """Make an object of a pickled value; this process owns it."""
+        core = self.core
+        task = running.get()
+        with self._put_lock:
+            self._put_index += 1
+            index = self._put_index
+        ref = ObjectRef[Any](object_id(core.task_id_of(task), index))
+        if serialized.size <= INLINE_BYTES:
+            value = Value(INLINE, serialized.to_bytes())
+        else:
+            place = self.store(serialized, core.address)
+            ref._guard = SegmentGuard(self, place)
+            value = Value(STORED, b"", place)
+        if serialized.refs:
+            ref._nested = serialized.refs
+        ref._value = value
+        return ref
+
+    def store(self, serialized: Serialized, owner: str) -> Place:
+        """Write a pickled value into a fresh segment that will belong to process ``owner``.
+
+        Raises:
+            ObjectStoreFullError: there is no room.
+        """
+        place = self._create(serialized.size)
+        serialized.write_into(self.core.arena.write(place))
+        self.core.to_node([Seal(place.offset, place.generation, owner)])
+        return place
+
+    def _create(self, size: int) -> Place:
+        creation = _Creation()
+        with self._put_lock:
+            self._next_request += 1
+            request = self._next_request
+            self._creating[request] = creation
+        self.core.dropped.drain_soon()
+        self.core.to_node([Create(request, size)])
+        creation.event.wait()
+        if creation.place is None:
+            raise ObjectStoreFullError(creation.error)
+        return creation.place
+
+    def created(self, message: Created) -> None:
+        """The node answered a request for a segment."""
+        creation = self._creating.pop(message.request)
+        creation.place, creation.error = message.place, message.error
+        creation.event.set()
+
+    def node_lost(self, cause: str) -> None:
+        """The node is gone: nobody will answer."""
+        for request in list(self._creating):
+            self.created(Created(request, None, cause))
+
+    def free(self, place: Place) -> None:
+        self.core.to_node_if_there([Free(place.offset, place.generation)])
+
+    def unpin(self, place: Place) -> None:
+        self.core.to_node_if_there([Pin(place.offset, place.generation, False)])
+
+    # --- values ---
+
+    def load(self, ref: ObjectRef[Any]) -> Any:
+        """The value of a ref that has one; raises it when it is an error."""
+        value = ref._value
+        assert value is not None
+        if value.kind == INLINE:
+            return deserialize(value.data)
+        if value.kind == ERROR:
+            raise self.error_of(value)
+        return deserialize(self.view(value, ref))
+
+    def view(self, value: Value, ref: ObjectRef[Any] | None) -> memoryview:
+        """The payload of a stored value, kept in place as long as any view of it exists."""
+        place = value.place
+        assert place is not None
+        if ref is not None and not ref._owner:
+            return self.core.arena.read(place, ref)
+        self.core.to_node([Pin(place.offset, place.generation, True)])
+        return self.core.arena.read(place, ReadPin(self, place, ref))
+
+    def error_of(self, value: Value) -> BaseException:
+        """The exception that an error value stands for, ready to be raised."""
+        error = deserialize(value.data)
+        return error.as_instanceof_cause() if isinstance(error, RayTaskError) else error
+
+    # --- get and wait ---
+
+    def get(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> list[Any]:
+        """The values, in order; raises the first error met.
+
+        Raises:
+            GetTimeoutError: not all values were there within ``timeout`` seconds.
+        """
+        for ref in refs:
+            if ref._value is None:
+                self._await_values(refs, timeout)
+                break
+        return [self.load(ref) for ref in refs]
+
+    def _await_values(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> None:
+        table = self.core.references
+        with table.lock:
+            missing = list({ref._id: ref for ref in refs if ref._value is None}.values())
+            for ref in refs:
+                value = ref._value
+                if value is not None and value.kind == ERROR:
+                    raise self.error_of(value)
+            waiter = ThreadWaiter(len(missing), eager=True)
+            for ref in missing:
+                table.add_waiter(ref, waiter)
+        if not missing:
+            return
+        self.want(missing)
+        try:
+            satisfied = self.block(waiter, timeout)
+        finally:
+            if waiter.remaining > 0 or len(missing) > 1:
+                for ref in missing:
+                    table.remove_waiter(ref, waiter)
+        for ref in missing:
+            value = ref._value
+            if value is not None and value.kind == ERROR:
+                raise self.error_of(value)
+        if not satisfied:
+            late = sum(ref._value is None for ref in missing)
+            raise GetTimeoutError(f"Get timed out: some object(s) not ready ({late} of {len(refs)} after {timeout} s).")
+
+    def wait(
+        self, refs: Sequence[ObjectRef[Any]], count: int, timeout: float | None
+    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+        """Up to ``count`` refs that have values, and the others; both in the order given."""
+        table = self.core.references
+        ready = self._first_ready(refs, count)
+        if ready is None:
+            with table.lock:
+                missing = [ref for ref in refs if ref._value is None]
+                waiter = ThreadWaiter(count - (len(refs) - len(missing)), eager=False)
+                for ref in missing:
+                    table.add_waiter(ref, waiter)
+            if waiter.remaining > 0:
+                self.want(missing)
+                try:
+                    self.block(waiter, timeout)
+                finally:
+                    for ref in missing:
+                        if ref._waiters is not None:
+                            table.remove_waiter(ref, waiter)
+            else:
+                for ref in missing:
+                    table.remove_waiter(ref, waiter)
+            ready = self._first_ready(refs, count, partial=True) or ([], list(refs))
+        return ready
+
+    @staticmethod
+    def _first_ready(
+        refs: Sequence[ObjectRef[Any]], count: int, *, partial: bool = False
+    ) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]] | None:
+        ready: list[ObjectRef[Any]] = []
+        rest: list[ObjectRef[Any]] = []
+        for index, ref in enumerate(refs):
+            if ref._value is not None:
+                ready.append(ref)
+                if len(ready) == count:
+                    rest += refs[index + 1 :]
+                    return ready, rest
+            else:
+                rest.append(ref)
+        return (ready, rest) if partial else None
+
+    def want(self, refs: Sequence[ObjectRef[Any]]) -> None:
+        """Make sure that the values of borrowed refs are on their way."""
+        borrowed = [ref for ref in refs if ref._owner and isinstance(ref._guard, LoanGuard) and not ref._guard.wanted]
+        if borrowed:
+            self.core.call_soon(self.core.peers.want, borrowed)
+
+    def block(self, waiter: ThreadWaiter, timeout: float | None) -> bool:
+        """Wait in the calling thread; a task's main thread lends its CPUs while it does."""
+        executor = self.core.executor
+        if executor is None or not executor.lends_in_this_thread():
+            return waiter.wait(timeout)
+        first = _LEND_AFTER_SECONDS if timeout is None else min(timeout, _LEND_AFTER_SECONDS)
+        if waiter.wait(first):
+            return True
+        if timeout is not None and timeout <= first:
+            return False
+        deadline = None if timeout is None else time.monotonic() + timeout - first
+        with executor.waiting():
+            return waiter.wait(None if deadline is None else deadline - time.monotonic())
+
+    # --- other ways to wait ---
+
+    def when_ready(self, ref: ObjectRef[Any], call: Callable[[], object]) -> Callback | None:
+        """Call ``call`` once the value is there: at once (None is returned), or later from the loop's thread."""
+        callback = Callback(call)
+        with self.core.references.lock:
+            registered = self.core.references.add_waiter(ref, callback)
+        if not registered:
+            call()
+            return None
+        self.want([ref])
+        return callback
+
+    @contextmanager
+    def watching(self, ref: ObjectRef[Any], call: Callable[[], object]) -> Iterator[bool]:
+        """Within the block, ``call`` is called when the value arrives; yields whether it has yet to."""
+        callback = Callback(call)
+        with self.core.references.lock:
+            registered = self.core.references.add_waiter(ref, callback)
+        try:
+            if registered:
+                self.want([ref])
+            yield registered
+        finally:
+            if registered:
+                self.core.references.remove_waiter(ref, callback)
+
+    async def await_in_trio(self, ref: ObjectRef[Any]) -> Any:
+        """The value, awaited by a Trio task of any loop."""
+        import trio
+
+        token = trio.lowlevel.current_trio_token()
+        arrived = trio.Event()
+        with self.watching(ref, lambda: token.run_sync_soon(arrived.set)) as waiting:
+            if waiting:
+                await arrived.wait()
+            else:
+                await trio.lowlevel.checkpoint()
+        return self.load(ref)
+
+
+class _Creation:
+    """A request for a segment that a thread waits for."""
+
+    __slots__ = ("error", "event", "place")
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.place: Place | None = None
+        self.error = ""
+
+
+def not_connected() -> RaySystemError:
+    """The error of a call that needs a cluster."""
+    return RaySystemError("Ray has not been started yet. You can start Ray with 'ray.init()'.")

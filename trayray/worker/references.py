@@ -1,0 +1,463 @@
+"""Object references and who holds them: the owner's exports, the borrower's loans, waiting for a value.
+
+One `ObjectRef` exists for an object in a process, so Python's own reference counting tells when the process has no use
+for it any more: owned small values vanish with their ref, owned stored values and borrowed refs have a guard whose end
+is reported to the loop. An owner holds what others borrow in `ReferenceTable.pinned`.
+Not here: sending (``peers``), the arena (``objects``), values' layout (``wire.serialization``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, final
+from weakref import WeakValueDictionary
+
+from trayray.exceptions import ObjectLostError, OwnerDiedError
+from trayray.model.ids import JobID, TaskID
+from trayray.wire.messages import ERROR, RefInfo, Value
+from trayray.wire.serialization import noted, serialize
+from trayray.worker.current import core_worker
+
+if TYPE_CHECKING:
+    from trayray.worker.core_worker import CoreWorker
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Waiter(Protocol):
+    """Somebody who waits for values."""
+
+    def notify(self, ref: ObjectRef[Any]) -> None:
+        """``ref`` has its value. Called by the loop's thread under `ReferenceTable.lock`; must not block."""
+        ...
+
+
+@final
+class ObjectRef(Generic[T_co]):
+    """A reference to an object: a value that exists now or later, somewhere in the cluster.
+
+    Made by ``put`` and remote calls only. ``get(ref)`` waits for the value; ``await ref`` does so under asyncio and
+    Trio; ``ref.future()`` is a ``concurrent.futures.Future``.
+    """
+
+    __slots__ = ("__weakref__", "_guard", "_id", "_nested", "_owner", "_value", "_waiters")
+
+    def __init__(self, object_id: bytes, owner: str = "") -> None:
+        self._id = object_id
+        #: Address of the owner's process; empty when it is this one.
+        self._owner = owner
+        self._value: Value | None = None
+        self._waiters: list[Waiter] | None = None
+        #: References inside the value, held as long as this one.
+        self._nested: list[ObjectRef[Any]] | None = None
+        #: Reports the end of this reference, when anybody has to know it.
+        self._guard: Any = None
+
+    # --- identity ---
+
+    def binary(self) -> bytes:
+        """The id's 28 bytes."""
+        return self._id
+
+    def hex(self) -> str:
+        """The id as 56 lower-case hexadecimal digits."""
+        return self._id.hex()
+
+    def is_nil(self) -> bool:
+        """Whether this is the id of nothing."""
+        return self._id == b"\xff" * 28
+
+    def task_id(self) -> TaskID:
+        """The task that makes (or put) the object."""
+        return TaskID(self._id[:24])
+
+    def job_id(self) -> JobID:
+        """The job that the object belongs to."""
+        return JobID(self._id[20:24])
+
+    def owner_address(self) -> str:
+        """The address of the process that owns the object."""
+        core = core_worker()
+        return self._owner or (core.address if core is not None else "")
+
+    @classmethod
+    def size(cls) -> int:
+        """Length of an object id in bytes."""
+        return 28
+
+    def __repr__(self) -> str:
+        return f"ObjectRef({self._id.hex()})"
+
+    def __hash__(self) -> int:
+        return hash(self._id)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (type(other) is ObjectRef and other._id == self._id)
+
+    # --- waiting ---
+
+    def __await__(self) -> Generator[Any, Any, T_co]:
+        core = _connected(self)
+        if _in_trio():
+            return core.objects.await_in_trio(self).__await__()
+        return self._await_in_asyncio(core).__await__()
+
+    async def _await_in_asyncio(self, core: CoreWorker) -> Any:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+
+        def ready() -> None:
+            if not future.done():
+                future.set_result(None)
+
+        with core.objects.watching(self, lambda: loop.call_soon_threadsafe(ready)) as waiting:
+            if waiting:
+                await future
+        return core.objects.load(self)
+
+    def future(self) -> concurrent.futures.Future[T_co]:
+        """A future of the value; cancelling it does not cancel the task."""
+        core = _connected(self)
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+        def resolve() -> None:
+            if future.set_running_or_notify_cancel():
+                try:
+                    value = core.objects.load(self)
+                except BaseException as error:
+                    future.set_exception(error)
+                else:
+                    future.set_result(value)
+
+        core.objects.when_ready(self, resolve)
+        return future
+
+    def as_future(self, _internal: bool = False) -> asyncio.Future[T_co]:
+        """An asyncio future of the value, in the running loop."""
+        return asyncio.wrap_future(self.future())
+
+    # --- travelling ---
+
+    def __reduce__(self) -> tuple[Callable[..., ObjectRef[Any]], tuple[bytes, str]]:
+        core = _connected(self)
+        core.references.export(self)
+        refs = noted.refs
+        if refs is not None:
+            refs.append(self)
+        else:
+            core.references.pin_out_of_band(self)
+        return revive, (self._id, self._owner or core.address)
+
+
+def revive(object_id: bytes, owner: str) -> ObjectRef[Any]:
+    """The reference that a pickle names; unpickling calls this."""
+    core = core_worker()
+    if core is None:
+        return ObjectRef(object_id, owner)
+    return core.references.adopt(object_id, owner)
+
+
+def _connected(ref: ObjectRef[Any]) -> CoreWorker:
+    core = core_worker()
+    if core is None:
+        from trayray.exceptions import RaySystemError
+
+        raise RaySystemError(f"{ref!r} belongs to a cluster that this process has left; call trayray.init() first")
+    return core
+
+
+def _in_trio() -> bool:
+    """Whether the caller is a Trio task that may run Trio traps (an asyncio task on a trio-asyncio loop may not)."""
+    import sys
+
+    trio = sys.modules.get("trio")
+    if trio is None:
+        return False
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        return False
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return True
+    return asyncio.current_task() is None
+
+
+class ThreadWaiter:
+    """Blocks one thread until ``count`` values are there, or one of them is an error when ``eager``."""
+
+    __slots__ = ("_eager", "_lock", "remaining")
+
+    def __init__(self, count: int, *, eager: bool) -> None:
+        self.remaining = count
+        self._eager = eager
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def notify(self, ref: ObjectRef[Any]) -> None:
+        if self.remaining <= 0:
+            return
+        self.remaining -= 1
+        value = ref._value  # pyright: ignore[reportPrivateUsage] -- waiters are part of the reference's machinery
+        if self._eager and value is not None and value.kind == ERROR:
+            self.remaining = 0
+        if self.remaining <= 0:
+            self._lock.release()
+
+    def wait(self, timeout: float | None) -> bool:
+        """True once satisfied, False at the timeout (seconds)."""
+        return self._lock.acquire(timeout=-1 if timeout is None else max(0.0, timeout))
+
+
+class Callback:
+    """Calls a function once, in the loop's thread; it must be quick and must not raise."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[[], object]) -> None:
+        self._call = call
+
+    def notify(self, ref: ObjectRef[Any]) -> None:
+        self._call()
+
+
+class Dropped:
+    """What guards report: the loop drains this. Appending is safe in finalizers of any thread."""
+
+    __slots__ = ("_queue", "_wake")
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self._queue: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._wake = wake
+
+    def add(self, report: Callable[..., None], *arguments: Any) -> None:
+        self._queue.append((report, arguments))
+        self._wake()
+
+    def drain(self) -> None:
+        queue = self._queue
+        while queue:
+            report, arguments = queue.popleft()
+            report(*arguments)
+
+
+class LoanGuard:
+    """Held by a borrowed reference; its end is the end of the loan."""
+
+    __slots__ = ("_table", "id", "owner", "registered", "wanted")
+
+    def __init__(self, table: ReferenceTable, object_id: bytes, owner: str) -> None:
+        self._table = table
+        self.id = object_id
+        self.owner = owner
+        #: The owner counts this process as a borrower, so it must hear of the end.
+        self.registered = False
+        #: The value was asked for.
+        self.wanted = False
+
+    def __del__(self) -> None:
+        if self.registered:
+            self._table.dropped.add(self._table.loan_ended, self.owner, self.id)
+
+
+class Pinned:
+    """An owned object that other processes hold."""
+
+    __slots__ = ("borrowers", "ref")
+
+    def __init__(self, ref: ObjectRef[Any]) -> None:
+        self.ref = ref
+        self.borrowers: set[str] = set()
+
+
+class Adopting(threading.local):
+    """References that this thread's unpickling met; None outside the arguments of a task."""
+
+    refs: list[ObjectRef[Any]] | None = None
+
+
+adopting = Adopting()
+
+
+class ReferenceTable:
+    """References of one process that other processes know of.
+
+    Methods are called by any thread unless they say otherwise; `lock` guards the tables and every ref's value.
+    """
+
+    def __init__(self, address: str, dropped: Dropped, send: Callable[[str, list[Any]], None]) -> None:
+        self._address = address
+        self.dropped = dropped
+        self._send = send
+        self.lock = threading.RLock()
+        #: Every ref that was exported or borrowed, by id, while it lives.
+        self.known: WeakValueDictionary[bytes, ObjectRef[Any]] = WeakValueDictionary()
+        #: Owned objects that others borrow.
+        self.pinned: dict[bytes, Pinned] = {}
+        self.borrowed_by: dict[str, set[bytes]] = {}
+        self._out_of_band: set[ObjectRef[Any]] = set()
+        self._gone: set[str] = set()
+
+    def export(self, ref: ObjectRef[Any]) -> None:
+        """``ref`` is about to leave the process inside a pickle."""
+        with self.lock:
+            self.known[ref._id] = ref
+
+    def pin_out_of_band(self, ref: ObjectRef[Any]) -> None:
+        """``ref`` was pickled by the user's own means: nobody can tell where it goes, so it stays for good."""
+        with self.lock:
+            self._out_of_band.add(ref)
+
+    def adopt(self, object_id: bytes, owner: str, *, registered: bool = False) -> ObjectRef[Any]:
+        """The process's reference to an object that came from elsewhere."""
+        with self.lock:
+            ref = self.known.get(object_id)
+            if ref is None:
+                ref = ObjectRef[Any](object_id, owner)
+                if owner == self._address or owner in self._gone:
+                    self._lose(ref, owner)
+                else:
+                    guard = LoanGuard(self, object_id, owner)
+                    guard.registered = registered
+                    ref._guard = guard
+                self.known[object_id] = ref
+            elif registered and isinstance(ref._guard, LoanGuard):
+                ref._guard.registered = True
+        met = adopting.refs
+        if met is not None:
+            met.append(ref)
+        return ref
+
+    def adopt_nested(self, outer: ObjectRef[Any], infos: Iterable[RefInfo]) -> None:
+        """Hold the references inside ``outer``'s value; the sender has registered this process as a borrower."""
+        outer._nested = [self.adopt(info.id, info.owner, registered=True) for info in infos]
+
+    def infos(self, refs: Iterable[ObjectRef[Any]]) -> list[RefInfo]:
+        """How these references travel."""
+        return [RefInfo(ref._id, ref._owner or self._address) for ref in refs]
+
+    # --- values ---
+
+    def complete(self, ref: ObjectRef[Any], value: Value) -> None:
+        """``ref`` has its value now; whoever waits is told. A second value (a retry, a race) is ignored."""
+        with self.lock:
+            if ref._value is not None:
+                return
+            ref._value = value
+            waiters, ref._waiters = ref._waiters, None
+            if waiters:
+                for waiter in waiters:
+                    waiter.notify(ref)
+
+    def fail(self, ref: ObjectRef[Any], error: BaseException) -> None:
+        """The value of ``ref`` is an exception."""
+        self.complete(ref, error_value(error))
+
+    def add_waiter(self, ref: ObjectRef[Any], waiter: Waiter) -> bool:
+        """Register ``waiter``; False (and not registered) when the value is there already. Call under `lock`."""
+        if ref._value is not None:
+            return False
+        if ref._waiters is None:
+            ref._waiters = [waiter]
+        else:
+            ref._waiters.append(waiter)
+        return True
+
+    def remove_waiter(self, ref: ObjectRef[Any], waiter: Waiter) -> None:
+        """Forget ``waiter``, registered or not."""
+        with self.lock:
+            if ref._waiters is not None and waiter in ref._waiters:
+                ref._waiters.remove(waiter)
+
+    # --- the owner's side ---
+
+    def lend(self, object_ids: Iterable[bytes], borrower: str) -> None:
+        """``borrower`` holds these objects from now on. Unknown ones are gone: the borrower learns it when it asks."""
+        if borrower == self._address:
+            return
+        with self.lock:
+            if borrower in self._gone:
+                return
+            for object_id in object_ids:
+                ref = self.known.get(object_id)
+                if ref is None or ref._owner:
+                    continue
+                pinned = self.pinned.get(object_id)
+                if pinned is None:
+                    pinned = self.pinned[object_id] = Pinned(ref)
+                pinned.borrowers.add(borrower)
+                self.borrowed_by.setdefault(borrower, set()).add(object_id)
+
+    def give_back(self, object_ids: Iterable[bytes], borrower: str) -> None:
+        """``borrower`` dropped these objects."""
+        with self.lock:
+            loans = self.borrowed_by.get(borrower)
+            for object_id in object_ids:
+                if loans is not None:
+                    loans.discard(object_id)
+                pinned = self.pinned.get(object_id)
+                if pinned is not None:
+                    pinned.borrowers.discard(borrower)
+                    if not pinned.borrowers:
+                        del self.pinned[object_id]
+            if loans is not None and not loans:
+                del self.borrowed_by[borrower]
+
+    # --- the borrower's side ---
+
+    def loan_ended(self, owner: str, object_id: bytes) -> None:
+        """This process has dropped a borrowed reference (loop thread)."""
+        from trayray.wire.messages import Release
+
+        with self.lock:
+            ref = self.known.get(object_id)
+            anew = ref is not None and isinstance(ref._guard, LoanGuard)
+            if anew:  # borrowed again meanwhile: the loan goes on
+                ref._guard.registered = True
+        if not anew and owner not in self._gone:
+            self._send(owner, [Release([object_id])])
+
+    def arrived(self, object_id: bytes, value: Value | None) -> None:
+        """An owner sent the value of a borrowed object; None: it does not know the object."""
+        with self.lock:
+            ref = self.known.get(object_id)
+            if ref is None:
+                return
+            if value is None:
+                self.fail(ref, ObjectLostError(ref.hex(), ref._owner, ""))
+                return
+            if value.refs:
+                self.adopt_nested(ref, value.refs)
+                value.refs = None
+            self.complete(ref, value)
+
+    def is_gone(self, address: str) -> bool:
+        """Whether the process at ``address`` is known to be dead."""
+        return address in self._gone
+
+    def process_gone(self, address: str) -> None:
+        """A process died: its loans end, and what it owned and this process still waits for is lost."""
+        with self.lock:
+            self._gone.add(address)
+            self.give_back(list(self.borrowed_by.get(address, ())), address)
+            for ref in list(self.known.values()):
+                if ref._owner == address and ref._value is None:
+                    self._lose(ref, address)
+
+    def _lose(self, ref: ObjectRef[Any], owner: str) -> None:
+        if owner == self._address:
+            error: BaseException = ObjectLostError(ref.hex(), owner, "")
+        else:
+            error = OwnerDiedError(ref.hex(), owner, "")
+        self.fail(ref, error)
+
+
+def error_value(error: BaseException) -> Value:
+    """The value of an object that is an exception."""
+    return Value(ERROR, serialize(error).to_bytes())

@@ -1,0 +1,348 @@
+"""The owner's side of tasks: arguments awaited, leases obtained, calls pushed, results taken.
+
+Runs in the loop's thread but for `TaskTemplate`. What goes to which worker is decided in ``core.submission``.
+Not here: actor calls (``actor_calls``), execution (``execution``).
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from trayray.core.submission import ClassQueue, Plan
+from trayray.exceptions import RayError, TaskCancelledError, WorkerCrashedError
+from trayray.link.port import Link, LinkClosed
+from trayray.wire.messages import (
+    ERROR,
+    STORED,
+    Blocked,
+    Cancel,
+    Define,
+    DefineClass,
+    Demand,
+    Done,
+    Grant,
+    LeaseLost,
+    Push,
+    Reclaim,
+    RefInfo,
+    ReturnLease,
+    Returned,
+    TaskMessage,
+    Value,
+)
+from trayray.worker.objects import SegmentGuard
+from trayray.worker.references import ObjectRef
+
+if TYPE_CHECKING:
+    from trayray.worker.core_worker import CoreWorker
+
+_numbers = itertools.count(1)
+
+
+class TaskTemplate:
+    """What all calls of one remote function with one set of options share; its number names it on every link."""
+
+    __slots__ = ("define", "max_retries", "resources")
+
+    def __init__(self, define: Define, resources: dict[str, float], max_retries: int) -> None:
+        define.call = next(_numbers)
+        self.define = define
+        self.resources = resources
+        self.max_retries = max_retries
+
+
+class PendingTask:
+    """A task that has not finished, at its owner. It holds its arguments and its return references."""
+
+    __slots__ = ("args", "cancelled", "payload", "refs", "retries", "returns", "task_id", "template")
+
+    def __init__(
+        self,
+        task_id: bytes,
+        template: TaskTemplate,
+        payload: bytes,
+        args: list[ObjectRef[Any]] | None,
+        refs: list[ObjectRef[Any]] | None,
+        returns: list[ObjectRef[Any]],
+    ) -> None:
+        self.task_id = task_id
+        self.template = template
+        self.payload = payload
+        #: Top-level references: their values travel with the call.
+        self.args = args
+        #: References inside the payload: they travel as references and are held until the result.
+        self.refs = refs
+        self.returns = returns
+        self.retries = template.max_retries
+        self.cancelled = False
+
+
+@attrs.define(eq=False)
+class TaskLink:
+    """The link to one worker that serves, or has served, this owner."""
+
+    worker: bytes
+    address: str
+    link: Link[TaskMessage]
+    #: Templates that the worker knows.
+    defined: set[int] = attrs.field(factory=set)
+    #: The lease at present, and its class.
+    lease: int | None = None
+    key: int = 0
+
+
+class TaskSubmitter:
+    """All tasks that this process owns."""
+
+    def __init__(self, core: CoreWorker) -> None:
+        self._core = core
+        self.queues: dict[int, ClassQueue[PendingTask]] = {}
+        #: Scheduling classes by what they hold; the key is the class's number on the node link.
+        self._keys: dict[tuple[bytes, tuple[tuple[str, float], ...], str], int] = {}
+        self._template_keys: dict[int, int] = {}
+        self._links: dict[bytes, TaskLink] = {}
+        self._leases: dict[int, TaskLink] = {}
+        #: Lost leases' causes of death that arrived before the end of the link, or the other way round.
+        self._causes: dict[int, str] = {}
+        self._dirty: set[int] = set()
+        self._contended = False
+        #: Every unfinished task by id, for cancellation.
+        self.pending: dict[bytes, PendingTask] = {}
+
+    # --- submission ---
+
+    def submit(self, task: PendingTask) -> None:
+        """Take a new task over from a user thread."""
+        self.pending[task.task_id] = task
+        if task.args and not self._core.arguments_ready(task.args, self._ready, task):
+            return
+        self._ready(task)
+
+    def _ready(self, task: PendingTask) -> None:
+        if task.cancelled:
+            return
+        if task.args:
+            failed = next((a._value for a in task.args if a._value is not None and a._value.kind == ERROR), None)
+            if failed is not None:
+                self._finish(task, [failed] * len(task.returns))
+                return
+        key = self._template_keys.get(task.template.define.call)
+        if key is None:
+            key = self._class_of(task.template)
+        self.queues[key].submit(task)
+        self._dirty.add(key)
+
+    def _class_of(self, template: TaskTemplate) -> int:
+        define = template.define
+        name = define.name
+        shape = (define.job, tuple(sorted(template.resources.items())), name)
+        key = self._keys.get(shape)
+        if key is None:
+            key = self._keys[shape] = len(self._keys) + 1
+            self.queues[key] = queue = ClassQueue()
+            queue.contended = self._contended
+            self._core.to_node([DefineClass(key, template.resources, define.job, name)])
+        self._template_keys[define.call] = key
+        return key
+
+    def flush(self) -> None:
+        """Carry out what the queues that changed decide."""
+        now = self._core.now()
+        while self._dirty:
+            key = self._dirty.pop()
+            queue = self.queues[key]
+            self._carry_out(key, queue.plan(now))
+            if queue.queue and len(queue.leases) < len(self._leases):  # another class of ours may hold what this needs
+                self._return_idle(now)
+
+    def _return_idle(self, now: float) -> None:
+        for key, queue in self.queues.items():
+            if queue.leases and not queue.queue and not queue.contended:
+                queue.contended = True
+                self._carry_out(key, queue.plan(now))
+                queue.contended = self._contended
+
+    def tick(self) -> None:
+        """Look at every queue: time has passed."""
+        self._dirty.update(key for key, queue in self.queues.items() if queue.leases)
+        self.flush()
+
+    def next_deadline(self) -> float | None:
+        """When `tick` is due, None for never."""
+        deadlines = [d for d in (queue.next_deadline() for queue in self.queues.values()) if d is not None]
+        return min(deadlines, default=None)
+
+    def _carry_out(self, key: int, plan: Plan[PendingTask]) -> None:
+        to_node: list[Any] = []
+        for lease, tasks in plan.pushes:
+            self._push(self._leases[lease], tasks)
+        if plan.demand is not None:
+            to_node.append(Demand(key, plan.demand))
+        for lease in plan.returns:
+            self._leases.pop(lease).lease = None
+            to_node.append(ReturnLease(lease))
+        for lease in plan.reclaims:
+            self._core.peers.send(self._leases[lease].address, [Reclaim()])
+        if to_node:
+            self._core.to_node(to_node)
+
+    def _push(self, link: TaskLink, tasks: Iterable[PendingTask]) -> None:
+        messages: list[Any] = []
+        for task in tasks:
+            define = task.template.define
+            if define.call not in link.defined:
+                link.defined.add(define.call)
+                messages.append(define)
+            messages.append(Push(task.task_id, define.call, task.payload, self._core.argument_values(task.args)))
+        self._send(link, messages)
+
+    def _send(self, link: TaskLink, messages: list[Any]) -> None:
+        try:
+            link.link.send(messages)
+        except LinkClosed:
+            link.link.close()  # the reader notices, and the node tells why
+
+    # --- leases ---
+
+    def granted(self, grant: Grant) -> None:
+        """The node leased a worker to this process."""
+        core = self._core
+        link = self._links.get(grant.worker)
+        if link is None or link.link.closed:
+            try:
+                link = TaskLink(grant.worker, grant.address, core.network.connect(grant.address, "task", TaskMessage))
+            except OSError:  # it died since; the node says so next
+                link = None
+            else:
+                self._links[grant.worker] = link
+                core.nursery.start_soon(self._serve, link)
+        queue = self.queues[grant.key]
+        if link is None:
+            queue.granted_total += 1
+            self._dirty.add(grant.key)
+            return
+        link.lease, link.key = grant.lease, grant.key
+        self._leases[grant.lease] = link
+        queue.granted(grant.lease, core.now())
+        self._dirty.add(grant.key)
+
+    def contended(self, contended: bool) -> None:
+        self._contended = contended
+        for key, queue in self.queues.items():
+            queue.contended = contended
+            self._dirty.add(key)
+
+    def lease_lost(self, message: LeaseLost) -> None:
+        """The worker behind a lease died, says the node: its tasks are retried or fail."""
+        link = self._leases.pop(message.lease, None)
+        if link is None:
+            return
+        while not link.link.closed and (messages := link.link.receive_nowait()):  # sent before it died
+            self._handle(link, messages)
+        link.lease = None
+        link.link.close()
+        self._links.pop(link.worker, None)
+        queue = self.queues[link.key]
+        for task in queue.lost(message.lease):
+            self._crashed(queue, task, message.cause)
+        self._dirty.add(link.key)
+
+    def _crashed(self, queue: ClassQueue[PendingTask], task: PendingTask, cause: str) -> None:
+        if task.cancelled:
+            self._fail(task, TaskCancelledError(self._core.task_id_object(task.task_id)))
+        elif task.retries != 0:
+            task.retries -= 1
+            queue.queue.appendleft(task)
+        else:
+            self._fail(task, WorkerCrashedError(f"The worker that ran {task.template.define.name}() died: {cause}"))
+
+    async def _serve(self, link: TaskLink) -> None:
+        """The scope of one task link. Its end alone says nothing: the node tells why a worker died."""
+        async with self._core.link_scope(link.link):
+            while messages := await link.link.receive():
+                self._handle(link, messages)
+                self.flush()
+
+    def _handle(self, link: TaskLink, messages: list[TaskMessage]) -> None:
+        if type(messages[0]) is Done and link.lease is not None:
+            now = self._core.now()
+            done = {message.task: message for message in messages if type(message) is Done}
+            queue = self.queues[link.key]
+            for task in queue.finished(link.lease, done, now):
+                message = done[task.task_id]
+                if message.kept:
+                    self._core.references.lend(message.kept, link.address)
+                self._finish(task, message.results)
+            self._dirty.add(link.key)
+            messages = [message for message in messages if type(message) is not Done]
+        for message in messages:
+            match message:
+                case Done():
+                    self._handle(link, [message])
+                case Returned(tasks) if link.lease is not None:
+                    self.queues[link.key].returned(link.lease, tasks, self._core.now())
+                    self._dirty.add(link.key)
+                case Blocked(blocked) if link.lease is not None:
+                    self.queues[link.key].blocked(link.lease, blocked)
+                    self._dirty.add(link.key)
+                case _:
+                    pass  # news of a lease that this owner has returned meanwhile
+
+    # --- results ---
+
+    def _finish(self, task: PendingTask, results: list[Value]) -> None:
+        self.pending.pop(task.task_id, None)
+        for ref, value in zip(task.returns, results, strict=True):
+            self._core.take_result(ref, value)
+
+    def _fail(self, task: PendingTask, error: RayError) -> None:
+        self.pending.pop(task.task_id, None)
+        for ref in task.returns:
+            self._core.references.fail(ref, error)
+
+    # --- cancellation ---
+
+    def cancel(self, task: PendingTask, *, force: bool, recursive: bool) -> None:
+        """Cancel a task wherever it is: waiting, queued or running."""
+        if task.task_id not in self.pending or task.cancelled:
+            return
+        task.cancelled = True
+        task.retries = 0
+        error = TaskCancelledError(self._core.task_id_object(task.task_id))
+        key = self._template_keys.get(task.template.define.call)
+        queue = None if key is None else self.queues[key]
+        lease = None if queue is None else queue.holder(task.task_id)
+        if lease is not None:
+            self._core.peers.send(self._leases[lease].address, [Cancel(task.task_id, force, recursive)])
+            return
+        if queue is not None and queue.withdraw(task) and key is not None:
+            self._dirty.add(key)
+            self.flush()
+        self._fail(task, error)
+
+
+def take_stored(core: CoreWorker, ref: ObjectRef[Any], value: Value) -> None:
+    """``ref`` owns a stored value that another process wrote."""
+    if value.kind == STORED and value.place is not None:
+        ref._guard = SegmentGuard(core.objects, value.place)
+
+
+def reference_values(core: CoreWorker, args: list[ObjectRef[Any]] | None) -> list[tuple[RefInfo, Value]] | None:
+    """The values of top-level references, as they travel with a call."""
+    if not args:
+        return None
+    values: list[tuple[RefInfo, Value]] = []
+    for ref in args:
+        value = ref._value
+        assert value is not None
+        if ref._nested:
+            value = Value(value.kind, value.data, value.place, core.references.infos(ref._nested))
+            for nested in ref._nested:
+                core.references.export(nested)
+        core.references.export(ref)
+        values.append((RefInfo(ref._id, ref._owner or core.address), value))
+    return values

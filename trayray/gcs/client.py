@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 _encoder = msgspec.msgpack.Encoder()
 
+#: Many actors may be registered at once, with large definitions (seconds).
+_REGISTER_SECONDS = 60.0
+
 
 class GcsClient:
     """The GCS as one process sees it."""
@@ -27,44 +30,23 @@ class GcsClient:
     def __init__(self, channel: ControlChannel) -> None:
         self._channel = channel
 
-    async def register_actor(self, creation: Creation) -> bytes:
-        """The existing actor's handle when ``get_if_exists`` found one, else empty.
+    async def register_actors(self, creations: list[tuple[Creation, bool]]) -> list[bytes | ActorAlreadyExistsError]:
+        """Make actors known in order, and have those created that are flagged as ready.
 
-        Raises:
-            ActorAlreadyExistsError: the name is taken.
+        Returns:
+            Per actor: the existing one's handle when ``get_if_exists`` found it, an error when the name is taken,
+            else empty.
         """
-        spec = creation.spec
+        requests = [_registration(creation, ready) for creation, ready in creations]
         reply = await self._channel.call(
-            v1.GcsStub,
-            "register_actor",
-            v1.RegisterActorRequest(
-                actor_id=spec.actor,
-                name=spec.name,
-                namespace=spec.namespace,
-                class_name=spec.class_name,
-                job_id=spec.job,
-                owner=spec.owner,
-                detached=creation.detached,
-                get_if_exists=creation.get_if_exists,
-                max_restarts=spec.max_restarts,
-                handle=spec.handle,
-            ),
+            v1.GcsStub, "register_actors", v1.RegisterActorsRequest(actors=requests), timeout=_REGISTER_SECONDS
         )
-        if reply.error:
-            raise ActorAlreadyExistsError(reply.error)
-        return reply.existing_handle
+        return [ActorAlreadyExistsError(r.error) if r.error else r.existing_handle for r in reply.replies]
 
     async def create_actor(self, creation: Creation) -> None:
         """The actor's arguments are ready: have its constructor run."""
         reply = await self._channel.call(
-            v1.GcsStub,
-            "create_actor",
-            v1.CreateActorRequest(
-                actor_id=creation.spec.actor,
-                spec=_encoder.encode(creation.spec),
-                resources=creation.resources,
-                placement=creation.placement,
-            ),
+            v1.GcsStub, "create_actor", _creation_request(creation), timeout=_REGISTER_SECONDS
         )
         if reply.error:
             raise RaySystemError(RuntimeError(reply.error))
@@ -106,6 +88,32 @@ class GcsClient:
     async def cluster_info(self) -> v1.ClusterInfo:
         """Where the cluster is."""
         return await self._channel.call(v1.GcsStub, "get_cluster_info", v1.GetClusterInfoRequest())
+
+
+def _registration(creation: Creation, ready: bool) -> v1.RegisterActorRequest:
+    spec = creation.spec
+    return v1.RegisterActorRequest(
+        actor_id=spec.actor,
+        name=spec.name,
+        namespace=spec.namespace,
+        class_name=spec.class_name,
+        job_id=spec.job,
+        owner=spec.owner,
+        detached=creation.detached,
+        get_if_exists=creation.get_if_exists,
+        max_restarts=spec.max_restarts,
+        handle=spec.handle,
+        creation=_creation_request(creation) if ready else None,
+    )
+
+
+def _creation_request(creation: Creation) -> v1.CreateActorRequest:
+    return v1.CreateActorRequest(
+        actor_id=creation.spec.actor,
+        spec=_encoder.encode(creation.spec),
+        resources=creation.resources,
+        placement=creation.placement,
+    )
 
 
 @asynccontextmanager

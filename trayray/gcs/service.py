@@ -27,7 +27,10 @@ class GcsService(v1.GcsBase):
     async def get_available_resources(self, message: v1.GetAvailableResourcesRequest) -> v1.Resources:
         return v1.Resources(amounts=self._available())
 
-    async def register_actor(self, message: v1.RegisterActorRequest) -> v1.RegisterActorReply:
+    async def register_actors(self, message: v1.RegisterActorsRequest) -> v1.RegisterActorsReply:
+        return v1.RegisterActorsReply(replies=[self._register(actor) for actor in message.actors])
+
+    def _register(self, message: v1.RegisterActorRequest) -> v1.RegisterActorReply:
         actor = Actor(
             message.actor_id,
             message.name,
@@ -43,8 +46,12 @@ class GcsService(v1.GcsBase):
             found = self._gcs.register(actor, get_if_exists=message.get_if_exists)
         except NameTaken as error:
             return v1.RegisterActorReply(error=str(error))
-        existing = found.handle if found.actor_id != message.actor_id else b""
-        return v1.RegisterActorReply(existing_handle=existing)
+        if found.actor_id != message.actor_id:
+            return v1.RegisterActorReply(existing_handle=found.handle)
+        creation = message.creation
+        if creation is not None:
+            self._gcs.create(creation.actor_id, creation.spec, creation.resources, creation.placement)
+        return v1.RegisterActorReply()
 
     async def create_actor(self, message: v1.CreateActorRequest) -> v1.CreateActorReply:
         if message.actor_id not in self._gcs.actors.actors:

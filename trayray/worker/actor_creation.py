@@ -5,9 +5,11 @@ Runs in the loop's thread. Not here: the actor's life after that (``gcs.actors``
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
+import trio
 
 from trayray.exceptions import RayError
 from trayray.wire.messages import ERROR, ActorSpec, ActorState, ActorUnreachable
@@ -28,6 +30,26 @@ class Creation:
     get_if_exists: bool
     args: list[ObjectRef[Any]] | None
     refs: list[ObjectRef[Any]] | None
+    #: The arguments have values: the constructor can be run.
+    ready: bool = False
+
+
+class Outcome:
+    """What became of a registration, for whoever waits for it."""
+
+    def __init__(self) -> None:
+        self._value: bytes | Exception = b""
+        self._done = trio.Event()
+
+    def set(self, value: bytes | Exception) -> None:
+        self._value = value
+        self._done.set()
+
+    async def get(self) -> bytes:
+        await self._done.wait()
+        if isinstance(self._value, Exception):
+            raise self._value
+        return self._value
 
 
 class ActorGuard:
@@ -49,6 +71,50 @@ class Creations:
     def __init__(self, core: CoreWorker) -> None:
         self._core = core
         self._creating: dict[bytes, Creation] = {}
+        #: Not registered yet, in the order of their creation, with who waits for the outcome.
+        self._queue: list[tuple[Creation, Outcome | None]] = []
+        self._queued = trio.Event()
+
+    async def run(self) -> None:
+        """Register actors in the order of their creation, all that wait at once."""
+        while True:
+            await self._queued.wait()
+            self._queued = trio.Event()
+            queue, self._queue = self._queue, []
+            batch = [(creation, self._take_over(creation)) for creation, _ in queue]
+            try:
+                outcomes: Sequence[bytes | Exception] = await self._core.gcs.register_actors(batch)
+            except (RayError, OSError, TimeoutError) as error:
+                outcomes = [error] * len(queue)
+            for (creation, waiting), outcome in zip(queue, outcomes, strict=True):
+                self._registered(creation, waiting, outcome)
+            self._core.flush()
+
+    def _take_over(self, creation: Creation) -> bool:
+        """Hold a new creation; whether its arguments are ready."""
+        self._creating[creation.spec.actor] = creation
+        creation.ready = not creation.args or all(ref._value is not None and ref._value.kind != ERROR for ref in creation.args)
+        if creation.ready:
+            creation.spec.values = self._core.argument_values(creation.args) or []
+        return creation.ready
+
+    def _registered(self, creation: Creation, waiting: Outcome | None, outcome: bytes | Exception) -> None:
+        actor_id = creation.spec.actor
+        if isinstance(outcome, Exception):
+            self._core.actors.changed(ActorState(actor_id, "DEAD", "", f"The actor could not be registered: {outcome}"))
+        elif outcome:
+            del self._creating[actor_id]
+        elif not creation.ready:
+            assert creation.args is not None
+            if self._core.arguments_ready(creation.args, self._ready, creation):
+                self._ready(creation)
+        if waiting is not None:
+            waiting.set(outcome)
+
+    def start(self, creation: Creation) -> None:
+        """Register an actor for which nobody has to wait; in the loop's thread."""
+        self._queue.append((creation, None))
+        self._queued.set()
 
     async def register(self, creation: Creation) -> bytes:
         """Make the actor known; the handle of an existing one when ``get_if_exists`` found it, else empty.
@@ -56,26 +122,10 @@ class Creations:
         Raises:
             ActorAlreadyExistsError: the name is taken.
         """
-        existing = await self._core.gcs.register_actor(creation)
-        if existing:
-            return existing
-        spec = creation.spec
-        self._creating[spec.actor] = creation
-        if not creation.args or self._core.arguments_ready(creation.args, self._ready, creation):
-            self._ready(creation)
-        return b""
-
-    def start(self, creation: Creation) -> None:
-        """`register` an actor without a name, for which nobody has to wait; in the loop's thread."""
-        self._core.nursery.start_soon(self._register_anonymous, creation)
-
-    async def _register_anonymous(self, creation: Creation) -> None:
-        try:
-            await self.register(creation)
-        except (RayError, OSError, TimeoutError) as error:
-            state = ActorState(creation.spec.actor, "DEAD", "", f"The actor could not be registered: {error}")
-            self._core.actors.changed(state)
-            self._core.actors.flush()
+        waiting = Outcome()
+        self._queue.append((creation, waiting))
+        self._queued.set()
+        return await waiting.get()
 
     def _ready(self, creation: Creation) -> None:
         self._core.nursery.start_soon(self._create, creation)

@@ -104,6 +104,7 @@ def _drive(coroutine: Coroutine[Any, Any, Any], task: CallTask, loop: asyncio.Ab
         if task.must_cancel:
             task.must_cancel = False
             step, value = coroutine.throw, asyncio.CancelledError()
+        asyncio._set_running_loop(loop)
         enter(loop, task)
         try:
             yielded = step(value)
@@ -111,6 +112,7 @@ def _drive(coroutine: Coroutine[Any, Any, Any], task: CallTask, loop: asyncio.Ab
             return stop.value
         finally:
             leave(loop, task)
+            asyncio._set_running_loop(None)
         step = coroutine.send
         try:
             if isinstance(yielded, asyncio.Future):
@@ -203,6 +205,7 @@ class AsyncExecutor:
     async def _main(self, construct: Callable[[], Awaitable[None]]) -> None:
         async with trio_asyncio.open_loop(), trio.open_nursery() as self._nursery:
             token = trio.lowlevel.current_trio_token()
+            self._context = contextvars.copy_context()
             self._executor.become_async(self, token)
             await construct()
             self._nursery.start_soon(self._send_replies)
@@ -217,7 +220,8 @@ class AsyncExecutor:
 
     def add_connection(self, connection: Connection) -> None:
         """A caller has connected (main thread)."""
-        self._nursery.start_soon(self._serve, connection)
+        # Called from Trio's entry queue, whose context knows no asyncio loop.
+        self._context.run(self._nursery.start_soon, self._serve, connection)
 
     def carry_out(self, order: Callable[[], None]) -> None:
         """Do what the loop's thread ordered (main thread)."""

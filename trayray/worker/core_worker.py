@@ -9,6 +9,7 @@ hand work over through `CoreWorker.call_soon` and `CoreWorker.submit`, and wait 
     |- peer links       one child a link: owners of what this process borrows
     |- task links       one child a leased worker or called actor
     |- control channel  unary calls to the GCS
+    |- creations        actors registered in the order of their creation
     `- timer            pipelined tasks that make no progress, leases that idle
 """
 
@@ -463,6 +464,7 @@ async def run_core_worker(core: CoreWorker, *, task_status: trio.TaskStatus[None
         await nursery.start(core.network.listen, core.address, core._accept)
         nursery.start_soon(core._serve_node, link)
         nursery.start_soon(core._run_timer)
+        nursery.start_soon(core.creations.run)
         core._token = trio.lowlevel.current_trio_token()
         core._drain()
         task_status.started()

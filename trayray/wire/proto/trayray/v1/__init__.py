@@ -39,6 +39,8 @@ __all__ = (
     "RayletStub",
     "RegisterActorReply",
     "RegisterActorRequest",
+    "RegisterActorsReply",
+    "RegisterActorsRequest",
     "Resources",
     "ShutdownReply",
     "ShutdownRequest",
@@ -425,8 +427,29 @@ class RegisterActorRequest(betterproto2.Message):
     Pickled handle description, given to whoever asks for the actor by name.
     """
 
+    creation: "CreateActorRequest | None" = betterproto2.field(11, betterproto2.TYPE_MESSAGE, optional=True)
+    """
+    Set when the constructor's arguments are ready.
+    """
+
 
 default_message_pool.register_message("trayray.v1", "RegisterActorRequest", RegisterActorRequest)
+
+
+@dataclass(eq=False, repr=False)
+class RegisterActorsReply(betterproto2.Message):
+    replies: "list[RegisterActorReply]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("trayray.v1", "RegisterActorsReply", RegisterActorsReply)
+
+
+@dataclass(eq=False, repr=False)
+class RegisterActorsRequest(betterproto2.Message):
+    actors: "list[RegisterActorRequest]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("trayray.v1", "RegisterActorsRequest", RegisterActorsRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -572,19 +595,22 @@ class GcsStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
-    async def register_actor(
+    async def register_actors(
         self,
-        message: "RegisterActorRequest",
+        message: "RegisterActorsRequest",
         *,
         timeout: "float | None" = None,
         deadline: "Deadline | None" = None,
         metadata: "MetadataLike | None" = None,
-    ) -> "RegisterActorReply":
+    ) -> "RegisterActorsReply":
+        """
+        Registers actors in order, and has those created whose spec is there.
+        """
 
         return await self._unary_unary(
-            "/trayray.v1.Gcs/RegisterActor",
+            "/trayray.v1.Gcs/RegisterActors",
             message,
-            RegisterActorReply,
+            RegisterActorsReply,
             timeout=timeout,
             deadline=deadline,
             metadata=metadata,
@@ -831,7 +857,10 @@ class GcsBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
-    async def register_actor(self, message: "RegisterActorRequest") -> "RegisterActorReply":
+    async def register_actors(self, message: "RegisterActorsRequest") -> "RegisterActorsReply":
+        """
+        Registers actors in order, and has those created whose spec is there.
+        """
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
@@ -879,12 +908,12 @@ class GcsBase(betterproto2_grpclib.ServiceBase):
         response = await self.get_available_resources(request)
         await stream.send_message(response)
 
-    async def __rpc_register_actor(
-        self, stream: "grpclib.server.Stream[RegisterActorRequest, RegisterActorReply]"
+    async def __rpc_register_actors(
+        self, stream: "grpclib.server.Stream[RegisterActorsRequest, RegisterActorsReply]"
     ) -> None:
         request = await stream.recv_message()
         assert request is not None
-        response = await self.register_actor(request)
+        response = await self.register_actors(request)
         await stream.send_message(response)
 
     async def __rpc_create_actor(self, stream: "grpclib.server.Stream[CreateActorRequest, CreateActorReply]") -> None:
@@ -949,11 +978,11 @@ class GcsBase(betterproto2_grpclib.ServiceBase):
                 GetAvailableResourcesRequest,
                 Resources,
             ),
-            "/trayray.v1.Gcs/RegisterActor": grpclib.const.Handler(
-                self.__rpc_register_actor,
+            "/trayray.v1.Gcs/RegisterActors": grpclib.const.Handler(
+                self.__rpc_register_actors,
                 grpclib.const.Cardinality.UNARY_UNARY,
-                RegisterActorRequest,
-                RegisterActorReply,
+                RegisterActorsRequest,
+                RegisterActorsReply,
             ),
             "/trayray.v1.Gcs/CreateActor": grpclib.const.Handler(
                 self.__rpc_create_actor,

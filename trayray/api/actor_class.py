@@ -52,6 +52,8 @@ class MethodInfo:
     shape: CallShape
     num_returns: int
     group: str
+    #: None: as the actor says.
+    max_task_retries: int | None
 
 
 @attrs.define
@@ -63,6 +65,8 @@ class ActorInfo:
     methods: dict[str, MethodInfo]
     #: Calls of one submitter run in submission order.
     ordered: bool
+    #: How often a call is sent again when the actor's process died under it; -1 for ever.
+    max_task_retries: int
 
 
 class ActorMethod:
@@ -148,11 +152,14 @@ class ActorHandle:
         num_returns = options.get("num_returns")
         num_returns = method.num_returns if num_returns is None else num_returns
         group = options.get("concurrency_group") or method.group
-        template = client.templates.get((method.name, name, num_returns, group))
+        retries = options.get("max_task_retries")
+        if retries is None:
+            retries = info.max_task_retries if method.max_task_retries is None else method.max_task_retries
+        template = client.templates.get((method.name, name, num_returns, group, retries))
         if template is None:
             define = Define(0, name, method.name, b"", num_returns, METHOD, {}, group=group, job=core.job)
-            template = TaskTemplate(define, {}, 0)
-            client.templates[method.name, name, num_returns, group] = template
+            template = TaskTemplate(define, {}, retries)
+            client.templates[method.name, name, num_returns, group, retries] = template
         packed = pack_arguments(core, name, args, kwargs)
         task_id = core.ids.next_for_actor(info.actor_id)
         returns = [ObjectRef[Any](object_id(task_id, index)) for index in range(1, num_returns + 1)]
@@ -287,7 +294,7 @@ class ActorClass:
     def _info(self, actor_id: bytes, options: dict[str, Any]) -> ActorInfo:
         concurrency = options.get("max_concurrency") or 1
         ordered = not self._is_async and concurrency == 1 and not options.get("concurrency_groups")
-        return ActorInfo(actor_id, self._cls.__name__, self._methods, ordered)
+        return ActorInfo(actor_id, self._cls.__name__, self._methods, ordered, options.get("max_task_retries") or 0)
 
     def _pickled(self) -> bytes:
         try:
@@ -341,6 +348,7 @@ def _methods_of(cls: type) -> dict[str, MethodInfo]:
             CallShape(name, function, skip_first=not static),
             1 if options.get("num_returns") is None else options["num_returns"],
             options.get("concurrency_group") or "",
+            options.get("max_task_retries"),
         )
     return methods
 

@@ -11,7 +11,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from trayray.exceptions import ActorDiedError, RayTaskError, TaskCancelledError
+from trayray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError, TaskCancelledError
 from trayray.link.port import Link, LinkClosed
 from trayray.wire.messages import (
     ERROR,
@@ -68,8 +68,8 @@ class ActorClient:
         self._state: ActorState | None = None
         self._link: Link[TaskMessage] | None = None
         self._defined: set[int] = set()
-        #: Templates of its methods' calls, by method, shown name, number of returns and concurrency group.
-        self.templates: dict[tuple[str, str, int, str], TaskTemplate] = {}
+        #: Templates of its methods' calls, by method, shown name, number of returns, concurrency group and retries.
+        self.templates: dict[tuple[str, str, int, str, int], TaskTemplate] = {}
         #: Not sent yet, in submission order; the arguments of some may be missing.
         self._queue: deque[ActorCall] = deque()
         #: Sent and unanswered, in the order sent.
@@ -99,7 +99,9 @@ class ActorClient:
         before = self._state
         self._state = state
         if before is not None and before.incarnation != state.incarnation:
+            self._take_last_replies()
             self._disconnect()
+            self._lost_with_process()
         if state.state == DEAD:
             self._take_last_replies()
             self._disconnect()
@@ -110,6 +112,22 @@ class ActorClient:
                 self._fail(call, self._death())
         else:
             self._core.actors.dirty.add(self)
+
+    def _lost_with_process(self) -> None:
+        """The actor restarts: calls it had are sent again, in order, or fail because they may have run."""
+        again: list[ActorCall] = []
+        for call in self._in_flight.values():
+            if call.retries:
+                call.retries -= 1
+                again.append(call)
+            else:
+                text = (
+                    f"The actor {self._actor_id.hex()} is unavailable: {self._state.cause if self._state else ''}. "
+                    "The task may or may not have been executed on the actor."
+                )
+                self._fail(call, ActorUnavailableError(text, self._actor_id))
+        self._in_flight.clear()
+        self._queue.extendleft(reversed(again))
 
     def _death(self) -> ActorDiedError:
         state = self._dead

@@ -23,7 +23,6 @@ from trayray.wire.messages import Define, Done, Push
 from trayray.worker.calls import Call, Target
 from trayray.worker.current import running
 from trayray.worker.execution import Connection, Executor, ExitRequested, exit_request
-from trayray.worker.output import set_output_name
 
 if TYPE_CHECKING:
     from trayray.wire.messages import ActorSpec
@@ -272,7 +271,6 @@ class AsyncExecutor:
     async def _run(self, call: Call) -> Done:
         task_id = call.push.task
         running.set(call.running)  # this Trio task's own context
-        set_output_name(call.running.name)
         started = time.time()
         ok = False
         try:

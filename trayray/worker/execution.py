@@ -251,7 +251,7 @@ class Executor:
         set_title(state.name)
         if actor_self() is None:
             self.core.set_omp_threads(state.resources)
-        set_output_name(state.name)
+            set_output_name(state.name)
         started = time.time()
         ok = False
         try:

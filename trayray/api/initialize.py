@@ -16,6 +16,7 @@ import attrs
 
 from trayray.api.session import Connection, connect, environment, leave, new_namespace, session, start_node
 from trayray.version import RAY_VERSION
+from trayray.worker.ray_alias import is_installed
 
 #: Ray's minimum size of an object store (bytes).
 _MINIMUM_STORE = 75 * 1024 * 1024
@@ -254,7 +255,15 @@ def _job_config(namespace: str | None, runtime_env: Mapping[str, Any] | None, jo
         raise ValueError(f"namespace must be a non-empty string, not {namespace!r}")
     path = [os.path.abspath(entry or ".") for entry in sys.path]
     env = {key: value for key, value in (runtime_env or {}).items() if value is not None}
-    return JobConfig(namespace or new_namespace(), path, os.getcwd(), env, os.environ.get("OMP_NUM_THREADS", ""))
+    return JobConfig(
+        namespace or new_namespace(),
+        path,
+        os.getcwd(),
+        env,
+        os.environ.get("OMP_NUM_THREADS", ""),
+        as_ray=is_installed(),
+        detaches_actors=job_config is not None and job_config.detaches_actors,
+    )
 
 
 def _context(connection: Connection) -> RayContext:

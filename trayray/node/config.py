@@ -32,6 +32,8 @@ class NodeConfig:
     object_store_memory: int = 0
     #: Process whose end ends this node; 0 for none.
     driver_pid: int = 0
+    #: A person started it, so that ``init()`` without an address finds it, whoever its end depends on.
+    started_by_hand: bool = False
     name: str = ""
     prestart: int = 2
 

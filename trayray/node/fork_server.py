@@ -95,7 +95,6 @@ class ForkServer:
                 os.close(descriptor)
             from trayray.worker.main import run_worker
 
-            gc.unfreeze()
             code = run_worker(CoreConfig("worker", worker, self._session.sockets, self._token))
         except BaseException:
             sys.excepthook(*sys.exc_info())

@@ -31,14 +31,14 @@ def main(argument: str) -> None:
     session = Session.create(Path(config.root), token)
     for name in _EXTRA_IMPORTS:
         __import__(name)
+    ready = os.fdopen(os.dup(1), "w")
+    _redirect(session)
     ours, theirs = socket.socketpair()
     if os.fork() == 0:
         ours.close()
-        os.dup2(os.open(os.devnull, os.O_RDWR), 1)  # the ready line's pipe is the node's alone
+        ready.close()  # the ready line's pipe is the node's alone
         run_fork_server(theirs, session, token)
     theirs.close()
-    ready = os.fdopen(os.dup(1), "w")
-    _redirect(session)
 
     def tell(address: str) -> None:
         ready.write(json.dumps({"address": address, "session_dir": str(session.path)}) + "\n")

@@ -74,7 +74,7 @@ async def run_node(
             root.start_soon(_watch_signals, root.cancel_scope)
             if config.driver_pid:
                 root.start_soon(_watch_driver, config.driver_pid, root.cancel_scope)
-            session.publish(info.address, os.getpid(), private=bool(config.driver_pid))
+            session.publish(info.address, os.getpid(), private=bool(config.driver_pid) and not config.started_by_hand)
             ready(info.address)
     finally:
         transfer.close()

@@ -1,7 +1,8 @@
 """Where a cluster's files are: the session directory, its token, and the address that others find it by.
 
 Everything lies in ``<temp dir>/trayray-<uid>/session_<time>_<pid>/``, which only this user can enter. Logs stay when
-the session ends; sockets, the token and the address are removed.
+the session ends; sockets, the token and the address are removed. A session in a temporary directory of its own is
+linked from the usual one, so that its address is all that one has to know.
 """
 
 import contextlib
@@ -26,7 +27,7 @@ def root_dir(temp_dir: str | None = None) -> Path:
         PermissionError: somebody else owns a directory of that name.
     """
     base = Path(temp_dir or os.environ.get("TRAYRAY_TMPDIR") or os.environ.get("RAY_TMPDIR") or tempfile.gettempdir())
-    root = base / f"trayray-{os.getuid()}"
+    root = base.absolute() / f"trayray-{os.getuid()}"
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     status = root.stat()
     if status.st_uid != os.getuid():
@@ -69,6 +70,9 @@ class Session:
     def publish(self, address: str, pid: int, *, private: bool) -> None:
         """Make the session findable by its address; a private one belongs to the driver that started it."""
         _write_private(self.path / "address.json", json.dumps({"address": address, "pid": pid, "private": private}))
+        entry = self._entry()
+        if not entry.exists():
+            entry.symlink_to(self.path)
 
     def token(self) -> str:
         return (self.path / "token").read_text()
@@ -82,12 +86,19 @@ class Session:
     def private(self) -> bool:
         return json.loads((self.path / "address.json").read_text())["private"]
 
+    def _entry(self) -> Path:
+        """Where others look for the session: one that lies elsewhere is linked from the usual place."""
+        return root_dir() / self.name
+
     def clean(self) -> None:
         """Remove everything but the logs. Idempotent; safe for any process of the session to do."""
         shutil.rmtree(self.sockets, ignore_errors=True)
         for name in _EPHEMERAL:
             with contextlib.suppress(FileNotFoundError):
                 (self.path / name).unlink()
+        entry = self._entry()
+        if entry.is_symlink():
+            entry.unlink(missing_ok=True)
 
 
 def find_session(address: str, root: Path, *, started_by_hand: bool = False) -> Session | None:
@@ -107,10 +118,12 @@ def live_sessions(root: Path) -> list[Session]:
     """Sessions whose node process runs, oldest first; what dead ones left is removed."""
     live: list[Session] = []
     for path in sorted(root.glob("session_*")):
-        session = Session(path)
+        session = Session(path.readlink() if path.is_symlink() else path)
         try:
             pid = session.pid()
         except (FileNotFoundError, ValueError):
+            if path.is_symlink():  # it was linked after its address was written: its directory has been removed
+                path.unlink(missing_ok=True)
             continue
         if _is_alive(pid):
             live.append(session)

@@ -412,6 +412,10 @@ class JobConfig(Struct):
     cwd: str
     runtime_env: dict[str, Any]
     omp_num_threads: str = ""
+    #: `import ray` gives trayray in the job's workers too.
+    as_ray: bool = False
+    #: Actors created without a lifetime outlive the job.
+    detaches_actors: bool = False
 
 
 class ActorSpec(Struct):

@@ -105,6 +105,7 @@ class CoreWorker:
         self.job = config.job
         self.namespace = ""
         self.runtime_env: dict[str, Any] = {}
+        self.detaches_actors = False
         #: OMP_NUM_THREADS as the driver set it, which wins over any number of CPUs.
         self.omp_num_threads = ""
         self.node_ip = "127.0.0.1"
@@ -335,6 +336,7 @@ class CoreWorker:
         """A driver states what its workers must know; in the loop's thread, once."""
         self.namespace = config.namespace
         self.runtime_env = config.runtime_env
+        self.detaches_actors = config.detaches_actors
         self.to_node([AssignJob(self.job, msgspec.msgpack.encode(config))])
 
     def finish_job(self, timeout: float) -> None:

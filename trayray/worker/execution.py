@@ -125,7 +125,7 @@ class Executor:
             self._async[1].run_sync_soon(self._async[0].carry_out, work)
             return
         self._orders.append(work)
-        os.eventfd_write(self._wakeup, 1)
+        self._wake_main_thread()
 
     def reclaim(self, address: str) -> None:
         """Send the caller at ``address`` held replies, and give it back its tasks that have not started."""
@@ -137,6 +137,11 @@ class Executor:
                     self._read(connection)
                     self._flush(connection)
                     self._give_back(connection)
+        self._wake_main_thread()
+
+    def _wake_main_thread(self) -> None:
+        """Have the main thread look at the queue: what the loop's thread has read no longer wakes its poll."""
+        os.eventfd_write(self._wakeup, 1)
 
     def _give_back(self, connection: Connection) -> None:
         mine = [
@@ -159,6 +164,7 @@ class Executor:
                 self._read(connection)
             if any(push.task == task for _, push in self.queue):
                 self.cancelled.add(task)
+        self._wake_main_thread()
 
     def resumed(self) -> None:
         """The node gave the lent CPUs back."""

@@ -40,6 +40,7 @@ from trayray.worker.current import ActorSelf, set_actor_self, set_core_worker
 from trayray.worker.execution import Executor, ExitRequested
 from trayray.worker.output import redirect_output, set_output_name
 from trayray.worker.process_title import set_title
+from trayray.worker.ray_alias import install_alias
 
 _decode_actor = msgspec.msgpack.Decoder(ActorSpec)
 _decode_job = msgspec.msgpack.Decoder(JobConfig)
@@ -113,6 +114,9 @@ class Worker:
         core.assign_job(job)
         core.namespace = config.namespace
         core.runtime_env = config.runtime_env
+        core.detaches_actors = config.detaches_actors
+        if config.as_ray:
+            install_alias()
         core.omp_num_threads = config.omp_num_threads
         for entry in reversed(config.sys_path):
             if entry not in sys.path:

@@ -277,7 +277,7 @@ def _context(connection: Connection) -> RayContext:
             "raylet_socket_name": f"{welcome.sockets}/node",
             "webui_url": "",
             "session_dir": str(connection.session_dir),
-            "metrics_export_port": int(welcome.address.rpartition(":")[2]),
+            "metrics_export_port": 0,
             "gcs_address": welcome.address,
             "address": welcome.address,
             "dashboard_agent_listen_port": 0,

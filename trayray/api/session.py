@@ -154,12 +154,14 @@ def connect(session_dir: Path, job_config: Any, *, print_logs: bool, node: NodeP
     """
     import trio
 
+    from trayray.link.network import UnixNetwork
     from trayray.node.session import Session as SessionDirectory
     from trayray.worker.core_worker import CoreConfig, CoreWorker, run_core_worker
 
     directory = SessionDirectory(session_dir)
-    config = CoreConfig("driver", secrets.token_bytes(28), directory.sockets, directory.token())
-    core = CoreWorker(config, random_base=secrets.randbits(64), print_logs=print_logs)
+    config = CoreConfig("driver", secrets.token_bytes(28), directory.token())
+    network = UnixNetwork(directory.sockets, config.token, config.worker_id)
+    core = CoreWorker(config, network=network, random_base=secrets.randbits(64), print_logs=print_logs)
     ready = threading.Event()
     failure: list[BaseException] = []
 

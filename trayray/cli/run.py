@@ -49,10 +49,11 @@ class Program:
         path = self._target
         if os.path.isfile(path) and not importlib.machinery.PathFinder.find_spec("__main__", [path]):
             self._put_on_path(os.path.dirname(os.path.realpath(path)))
-            vars(self._main).update(__file__=path, __package__=None)
-            with io.open_code(path) as file:
-                source = file.read()
-            return path, lambda: compile(source, path, "exec")
+            file = os.path.abspath(path)
+            vars(self._main).update(__file__=file, __package__=None)
+            with io.open_code(file) as stream:
+                source = stream.read()
+            return path, lambda: compile(source, file, "exec")
         self._put_on_path(path)
         spec = importlib.machinery.PathFinder.find_spec("__main__", [path])
         if spec is None:

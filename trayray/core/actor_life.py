@@ -114,11 +114,15 @@ class ActorTable:
         self.actors: dict[bytes, Actor] = {}
         #: Living actors with names, by (namespace, name).
         self.names: dict[tuple[str, str], bytes] = {}
+        #: Actors that lost their last handle before their registration arrived: the two come by different links.
+        self._unreachable_early: set[bytes] = set()
 
     # --- registration ---
 
     def register(self, actor: Actor, *, get_if_exists: bool) -> Actor:
         """Add an actor; the existing one of that name when ``get_if_exists``. Registering twice changes nothing.
+
+        A new actor's state, which is DEAD when nobody can reach it any more, is the caller's to publish.
 
         Raises:
             NameTaken: the name belongs to a living actor.
@@ -136,6 +140,9 @@ class ActorTable:
                 )
             self.names[actor.namespace, actor.name] = actor.actor_id
         self.actors[actor.actor_id] = actor
+        if actor.actor_id in self._unreachable_early:
+            self._unreachable_early.remove(actor.actor_id)
+            self.unreachable(actor.actor_id)
         return actor
 
     def create(
@@ -164,9 +171,9 @@ class ActorTable:
         return True
 
     def started(self, actor_id: bytes) -> list[Action]:
-        """The constructor returned."""
+        """The constructor returned; late news of a process that has ended since is ignored."""
         actor = self.actors[actor_id]
-        if actor.state not in (State.PENDING, State.RESTARTING):
+        if actor.state not in (State.PENDING, State.RESTARTING) or not actor.worker:
             return []
         self._move(actor, State.ALIVE)
         return [Publish(actor_id)]
@@ -216,14 +223,20 @@ class ActorTable:
     def unreachable(self, actor_id: bytes) -> list[Action]:
         """No handle is left: the actor ends in good order, unless it is detached."""
         actor = self.actors.get(actor_id)
-        if actor is None or actor.state is State.DEAD or actor.detached:
+        if actor is None:
+            self._unreachable_early.add(actor_id)
+            return []
+        if actor.state is State.DEAD or actor.detached:
             return []
         return self._die(actor, "all handles to it went out of scope", end=True)
 
     def owner_gone(self, address: str) -> list[Action]:
-        """A process died: the actors that it created end with it, but for detached ones."""
+        """A process died: the actors that it created end with it, but for detached ones.
+
+        Those end too while their arguments are missing: only their owner could have sent these.
+        """
         return self._end_all(
-            (a for a in self.actors.values() if a.owner == address and not a.detached),
+            (a for a in self.actors.values() if a.owner == address and not (a.detached and a.spec)),
             "the process that created it has died",
         )
 

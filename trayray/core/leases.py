@@ -2,7 +2,7 @@
 
 Owners state a demand (how many leases of a scheduling class they want in all); the table grants them in the order of
 arrival as resources and workers become free. A task that waits in get/wait lends its CPUs and takes them back before
-anybody new is served; nothing is ever oversubscribed.
+anybody new gets CPUs; nothing is ever oversubscribed.
 Not here: starting and stopping processes (``node.raylet``), what an owner does with a lease (``core.submission``).
 """
 
@@ -205,17 +205,20 @@ class LeaseTable:
                 held.lent = ResourceSet()
                 held.resuming = False
                 actions.append(Resumed(held.worker))
-        if not any(held.resuming for held in self.leases.values()):
-            self._grant(actions)
+        self._grant(actions, any(held.resuming for held in self.leases.values()))
         self._tell_contention(actions)
         return actions
 
-    def _grant(self, actions: list[Action]) -> None:
+    def _grant(self, actions: list[Action], cpus_awaited: bool) -> None:
         missing: dict[bytes, int] = {}
         free = self.available
-        for demand in list(self.demands.values()):
+        for demand in self.demands.values():
+            if not demand.outstanding or not self._can_ever_serve(demand):
+                continue
+            if cpus_awaited and "CPU" in demand.resources:
+                continue
             for _ in range(demand.outstanding):
-                if not free.covers(demand.resources) or not self.total.covers(demand.placement):
+                if not free.covers(demand.resources):
                     break
                 free -= demand.resources  # reserved in this round, also while its worker is still starting
                 worker = self._idle_worker(demand.job)
@@ -223,11 +226,13 @@ class LeaseTable:
                     missing[demand.job] = missing.get(demand.job, 0) + 1
                     continue
                 actions.append(self._grant_one(demand, worker))
+        coming = self.starting  # they have no job yet: whoever waits first gets them
         for job, count in missing.items():
-            more = count - self.starting
-            if more > 0:
-                self.starting += more
-                actions.append(NeedWorkers(job, more))
+            served = min(coming, count)
+            coming -= served
+            if count > served:
+                self.starting += count - served
+                actions.append(NeedWorkers(job, count - served))
 
     def _grant_one(self, demand: Demand, worker: bytes) -> Granted:
         lease = self._next_lease
@@ -247,12 +252,11 @@ class LeaseTable:
 
     def _tell_contention(self, actions: list[Action]) -> None:
         waiting = {
-            demand.client
-            for demand in self.demands.values()
-            if demand.outstanding and self.total.covers(demand.resources)
+            demand.client for demand in self.demands.values() if demand.outstanding and self._can_ever_serve(demand)
         }
         resuming = any(held.resuming for held in self.leases.values())
-        for client in {held.demand.client for held in self.leases.values()} | {c for c, on in self._contended.items() if on}:
+        holders = [held.demand.client for held in self.leases.values()]
+        for client in dict.fromkeys([*holders, *(c for c, on in self._contended.items() if on)]):
             contended = resuming or bool(waiting - {client})
             if self._contended.get(client, False) != contended:
                 self._contended[client] = contended
@@ -261,6 +265,9 @@ class LeaseTable:
     def feasible(self, resources: ResourceSet) -> bool:
         """Whether the node could ever hold this."""
         return self.total.covers(resources)
+
+    def _can_ever_serve(self, demand: Demand) -> bool:
+        return self.total.covers(demand.resources) and self.total.covers(demand.placement)
 
     def _held_by(self, worker: bytes) -> HeldLease | None:
         lease = self.lease_of_worker.get(worker)

@@ -52,6 +52,15 @@ class Lease(Generic[T]):
         #: Since when nothing is in flight.
         self.idle_since = now
 
+    def stalled(self, now: float) -> bool:
+        """Whether what it has in flight makes no progress."""
+        return self.blocked or now - self.progress >= STALL_SECONDS
+
+    def emptied(self, now: float) -> None:
+        """Nothing is in flight any more; so nothing is left that it could be waited for to give back."""
+        self.idle_since = now
+        self.reclaiming = False
+
 
 class Plan(Generic[T]):
     """What the owner has to do now."""
@@ -98,7 +107,7 @@ class ClassQueue(Generic[T]):
             self._adapt((now - lease.progress) / len(done))
             lease.progress = now
             if not lease.in_flight:
-                lease.idle_since = now
+                lease.emptied(now)
         return done
 
     def _adapt(self, seconds_a_task: float) -> None:
@@ -116,8 +125,8 @@ class ClassQueue(Generic[T]):
         lease.reclaiming = False
         tasks = [task for task in (lease.in_flight.pop(task_id, None) for task_id in task_ids) if task is not None]
         self.queue.extendleft(reversed(tasks))
-        if not lease.in_flight:
-            lease.idle_since = now
+        if tasks and not lease.in_flight:
+            lease.emptied(now)
 
     def blocked(self, lease_id: int, blocked: bool) -> None:
         lease = self.leases.get(lease_id)
@@ -158,10 +167,14 @@ class ClassQueue(Generic[T]):
         return plan
 
     def _hand_out(self, plan: Plan[T], now: float) -> None:
+        # Nothing is queued behind a task that turned out long: it would be asked back at once.
         open_leases = [
             lease
             for lease in self.leases.values()
-            if not lease.blocked and not lease.reclaiming and len(lease.in_flight) < self.depth
+            if not lease.blocked
+            and not lease.reclaiming
+            and len(lease.in_flight) < self.depth
+            and not (lease.in_flight and lease.stalled(now))
         ]
         # The emptiest first, and nobody more than a fair share: a short queue must not pile up on one worker.
         open_leases.sort(key=lambda lease: len(lease.in_flight))
@@ -186,8 +199,7 @@ class ClassQueue(Generic[T]):
 
     def _reclaim(self, plan: Plan[T], now: float) -> None:
         for lease in self.leases.values():
-            stuck = lease.blocked or now - lease.progress >= STALL_SECONDS
-            if len(lease.in_flight) > 1 and stuck and not lease.reclaiming:
+            if len(lease.in_flight) > 1 and not lease.reclaiming and lease.stalled(now):
                 lease.reclaiming = True
                 self.depth = 1
                 plan.reclaims.append(lease.lease_id)

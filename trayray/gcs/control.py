@@ -8,19 +8,30 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 import msgspec
 
 from trayray.core.actor_life import Action, Actor, ActorTable, EndWorker, Place, Publish, State, Unplace
 from trayray.model.resources import ResourceSet
-from trayray.node.clients import Client
 from trayray.wire.messages import ActorState, JobConfig
 from trayray.wire.proto.trayray import v1
 
 #: Finished executions kept for the timeline.
 _MAX_EVENTS = 100_000
+
+
+class Watcher(Protocol):
+    """A connected process, as far as the GCS needs it."""
+
+    @property
+    def address(self) -> str: ...
+    @property
+    def worker_id(self) -> bytes: ...
+    @property
+    def pid(self) -> int: ...
+    def send(self, messages: list[Any]) -> None: ...
 
 
 class ActorHost(Protocol):
@@ -53,7 +64,7 @@ class Gcs:
         self.jobs: dict[bytes, Job] = {}
         self.events: deque[v1.TaskEvent] = deque(maxlen=_MAX_EVENTS)
         #: Who hears of an actor's changes.
-        self._watchers: dict[bytes, list[Client]] = {}
+        self._watchers: dict[bytes, list[Watcher]] = {}
         self._encoder = msgspec.msgpack.Encoder()
 
     def carry_out(self, actions: Iterable[Action]) -> None:
@@ -78,7 +89,7 @@ class Gcs:
 
     # --- watching ---
 
-    def watch(self, client: Client, actor_id: bytes) -> None:
+    def watch(self, client: Watcher, actor_id: bytes) -> None:
         """``client`` hears of the actor's state now (once it is registered) and at each change."""
         watchers = self._watchers.setdefault(actor_id, [])
         if client not in watchers:
@@ -160,7 +171,7 @@ class Gcs:
 
     # --- the timeline ---
 
-    def record_events(self, client: Client, events: Iterable[tuple[bytes, str, float, float, bool]]) -> None:
+    def record_events(self, client: Watcher, events: Iterable[tuple[bytes, str, float, float, bool]]) -> None:
         for task_id, name, start, end, ok in events:
             self.events.append(
                 v1.TaskEvent(

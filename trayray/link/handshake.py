@@ -4,6 +4,7 @@ Nothing else is decoded, and nothing at all is unpickled, before the token has b
 """
 
 import hmac
+import os
 import socket
 import struct
 
@@ -11,14 +12,18 @@ import msgspec
 import trio
 
 from trayray.wire.frames import encode_frame
-from trayray.wire.messages import Hello
+from trayray.wire.messages import Hello, Welcome
 
 #: A hello is a token and two ids; anything longer is not one.
 _MAX_HELLO_BYTES = 4096
 #: How long a peer may take to introduce itself, in seconds.
 HELLO_SECONDS = 10.0
 
+#: How long a node may take to answer a hello, in seconds.
+WELCOME_SECONDS = 30.0
+
 _decoder = msgspec.msgpack.Decoder(list[Hello])
+_welcome = msgspec.msgpack.Decoder(list[Welcome])
 
 
 class Unauthenticated(Exception):
@@ -66,3 +71,43 @@ async def _exactly(sock: socket.socket, count: int) -> bytes:
             raise Unauthenticated("the peer left before it introduced itself")
         data += more
     return data
+
+
+def send_welcome(sock: socket.socket, welcome: Welcome, arena: int) -> None:
+    """Accept a process: the welcome, with the arena's descriptor. A fresh socket's buffer is empty: no waiting."""
+    socket.send_fds(sock, [encode_frame([welcome])], [arena])
+
+
+async def receive_welcome(sock: socket.socket) -> tuple[Welcome, int]:
+    """The node's answer to the hello, and the arena's descriptor that travels with it.
+
+    Raises:
+        ConnectionError: the node does not accept this process, or not within `WELCOME_SECONDS`.
+    """
+    with trio.move_on_after(WELCOME_SECONDS):
+        return await _read_welcome(sock)
+    raise ConnectionError(f"the node did not answer within {WELCOME_SECONDS} s")
+
+
+async def _read_welcome(sock: socket.socket) -> tuple[Welcome, int]:
+    data = b""
+    descriptor = -1
+    length = None
+    while length is None or len(data) < length + 4:
+        await trio.lowlevel.wait_readable(sock)
+        # Never more than the welcome itself: what follows belongs to the link.
+        wanted = 4 - len(data) if length is None else length + 4 - len(data)
+        try:
+            more, descriptors, _, _ = socket.recv_fds(sock, wanted, 1)
+        except BlockingIOError:
+            continue
+        if not more:
+            raise ConnectionError("the node closed the connection: wrong token, or it is shutting down")
+        if descriptors:
+            descriptor = descriptors[0]
+            os.set_inheritable(descriptor, False)
+        data += more
+        if length is None and len(data) == 4:
+            length = int.from_bytes(data, "little")
+    (welcome,) = _welcome.decode(data[4:])
+    return welcome, descriptor

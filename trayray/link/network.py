@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import attrs
 import trio
 
-from trayray.link.handshake import Unauthenticated, receive_hello, send_hello
+from trayray.link.handshake import Unauthenticated, receive_hello, receive_welcome, send_hello
 from trayray.link.port import Link
 from trayray.link.unix import UnixLink, connect_unix, listen_unix
-from trayray.wire.messages import Hello
+from trayray.wire.messages import Hello, NodeMessage, Welcome
 
 #: The node's own socket in the sockets directory.
 NODE = "node"
@@ -42,6 +42,24 @@ class Network(Protocol):
         ...
 
 
+class NodeNetwork(Network, Protocol):
+    """What a core worker needs: connections, joining its node, and being reached."""
+
+    async def join(self, address: str, role: str) -> tuple[Welcome, int, Link[NodeMessage]]:
+        """Join the node at ``address``: its welcome, the arena's descriptor, and the link.
+
+        Raises:
+            ConnectionError: no node there, or it does not accept this process.
+        """
+        ...
+
+    async def listen(
+        self, address: str, accept: Accept, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Serve connections to ``address`` until cancelled."""
+        ...
+
+
 @attrs.frozen
 class UnixNetwork:
     """The network of real processes: one Unix socket a process."""
@@ -49,7 +67,20 @@ class UnixNetwork:
     sockets: Path
     token: str
     worker_id: bytes
-    job: bytes = b""
+
+    async def join(self, address: str, role: str) -> tuple[Welcome, int, Link[NodeMessage]]:
+        try:
+            sock = self.connect_socket(address, role)
+        except OSError as error:
+            path = self.sockets / address
+            raise ConnectionError(f"no node listens at {path}: {error}; is the cluster still running?") from error
+        sock.setblocking(False)
+        try:
+            welcome, descriptor = await receive_welcome(sock)
+        except BaseException:
+            sock.close()
+            raise
+        return welcome, descriptor, UnixLink(sock, NodeMessage)
 
     def connect(self, address: str, role: str, message_type: Any) -> Link[Any]:
         return UnixLink(self.connect_socket(address, role), message_type)
@@ -58,7 +89,7 @@ class UnixNetwork:
         """A connected socket on which the hello has been sent."""
         sock = connect_unix(self.sockets / address)
         try:
-            send_hello(sock, Hello(self.token, role, self.worker_id, os.getpid(), self.job))
+            send_hello(sock, Hello(self.token, role, self.worker_id, os.getpid()))
         except BaseException:
             sock.close()
             raise

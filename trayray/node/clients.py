@@ -5,7 +5,6 @@ Not here: what they ask for (``raylet``, ``store``).
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import attrs
@@ -64,7 +63,3 @@ class Clients:
     def with_address(self, address: str) -> Client | None:
         return next((c for c in self.by_id.values() if c.address == address), None)
 
-
-def random_id() -> bytes:
-    """A new process's id."""
-    return os.urandom(28)

@@ -95,7 +95,7 @@ class ForkServer:
                 os.close(descriptor)
             from trayray.worker.main import run_worker
 
-            code = run_worker(CoreConfig("worker", worker, self._session.sockets, self._token))
+            code = run_worker(CoreConfig("worker", worker, self._token), self._session.sockets)
         except BaseException:
             sys.excepthook(*sys.exc_info())
         finally:

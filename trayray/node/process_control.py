@@ -25,8 +25,8 @@ def describe_status(status: int) -> str:
         except ValueError:
             name = "unknown signal"
         core = ", core dumped" if os.WCOREDUMP(status) else ""
-        return f"killed by signal {number} ({name}{core})"
-    return f"exit code {os.waitstatus_to_exitcode(status)}"
+        return f"was killed by signal {number} ({name}{core})"
+    return f"ended with exit code {os.waitstatus_to_exitcode(status)}"
 
 
 def signal_group(leader: int, number: int) -> None:

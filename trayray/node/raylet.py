@@ -18,13 +18,13 @@ import trio
 
 from trayray.core.leases import Contention, Granted, HeldLease, LeaseTable, NeedWorkers
 from trayray.core.leases import Resumed as ResumedAction
+from trayray.link.handshake import send_welcome
 from trayray.link.network import socket_name
 from trayray.link.unix import UnixLink
 from trayray.model.resources import ResourceSet
-from trayray.node.clients import Client, Clients, random_id
+from trayray.node.clients import Client, Clients
 from trayray.node.store import ObjectStore
 from trayray.node.worker_processes import WorkerProcess, WorkerProcesses
-from trayray.wire.frames import encode_frame
 from trayray.wire.messages import (
     ActorStarted,
     ActorUnreachable,
@@ -89,7 +89,15 @@ class Raylet:
     processes: WorkerProcesses
     gcs: Gcs
 
-    def __init__(self, total: ResourceSet, clients: Clients, store: ObjectStore, prestart: int) -> None:
+    def __init__(
+        self,
+        total: ResourceSet,
+        clients: Clients,
+        store: ObjectStore,
+        prestart: int,
+        new_id: Callable[[], bytes],
+    ) -> None:
+        self._new_id = new_id
         self.table = LeaseTable(total)
         self.clients = clients
         self.store = store
@@ -109,7 +117,7 @@ class Raylet:
         async with trio.open_nursery() as self._nursery:
             for _ in range(self._prestart):
                 self.table.starting += 1
-                self.processes.start(random_id())
+                self.processes.start(self._new_id())
             self._nursery.start_soon(self._retire_idle_workers)
             task_status.started()
             try:
@@ -252,7 +260,7 @@ class Raylet:
                     self._granted(action)
                 case NeedWorkers(_, count):
                     for _ in range(count):
-                        self.processes.start(random_id())
+                        self.processes.start(self._new_id())
                 case ResumedAction(worker):
                     self._send(worker, [Resumed()])
                 case Contention(client, contended):
@@ -384,7 +392,6 @@ def _welcome(raylet: Raylet, sock: socket.socket, job: bytes) -> UnixLink[NodeMe
         job,
         True,
     )
-    # A freshly connected socket's buffer is empty, so this cannot block.
-    socket.send_fds(sock, [encode_frame([welcome])], [raylet.store.descriptor])
+    send_welcome(sock, welcome, raylet.store.descriptor)
     return UnixLink(sock, NodeMessage)
 

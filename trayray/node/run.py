@@ -44,7 +44,7 @@ async def run_node(
     store = ObjectStore(config.object_store_memory, clients)
     node_id = os.urandom(28)
     total = config.resources(node_id)
-    raylet = Raylet(total, clients, store, config.prestart)
+    raylet = Raylet(total, clients, store, config.prestart, new_id=lambda: os.urandom(28))
     processes = WorkerProcesses(fork_control, session.logs, raylet.publish_output, raylet.worker_ended)
     transfer = ObjectTransferService(store)
     describe = NodeDescription(config, session, node_id, {**total.to_dict(), **config.store_resources()})
@@ -102,7 +102,6 @@ class NodeDescription:
                 hostname=socket.gethostname(),
                 node_manager_port=port,
                 object_manager_port=port,
-                metrics_export_port=port,
                 object_store_socket=str(self._session.sockets / NODE),
                 raylet_socket=str(self._session.sockets / NODE),
                 name=self._config.name or self._config.ip,

@@ -15,7 +15,7 @@ from trayray.worker.output import MARKER
 #: Rotation of one worker's log file (RAY_ROTATION_MAX_BYTES, RAY_ROTATION_BACKUP_COUNT).
 MAX_BYTES, BACKUPS = 100 * 1024 * 1024, 5
 #: How many last lines a crash report shows.
-LAST_LINES = 20
+LAST_LINES = 40
 _CHUNK = 65536
 _MARKER = MARKER.encode()
 

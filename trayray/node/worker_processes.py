@@ -161,7 +161,7 @@ class WorkerProcesses:
     def _cause(worker: WorkerProcess, status: int) -> str:
         if worker.reason:
             return worker.reason
-        text = f"the worker process (pid {worker.pid}) ended with {describe_status(status)}"
+        text = f"the worker process (pid {worker.pid}) {describe_status(status)}"
         if worker.last_lines:
             text += "; its last output was:\n" + "\n".join(f"    {line}" for line in worker.last_lines)
         return text

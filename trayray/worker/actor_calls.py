@@ -1,16 +1,16 @@
 """The caller's side of actor calls: queued until the actor runs, sent in submission order, resolved or failed.
 
 Runs in the loop's thread. A caller sends its calls over one link, whose order is the order of execution for plain
-actors; a call that waits for its arguments holds later ones back unless the actor is asynchronous or threaded.
+actors; which may be sent is decided in ``core.call_order``.
 Not here: creating actors (``actor_creation``), execution (``execution``).
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from trayray.core.call_order import Arguments, CallOrder
 from trayray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError, TaskCancelledError
 from trayray.link.port import Link, LinkClosed
 from trayray.wire.messages import (
@@ -21,6 +21,7 @@ from trayray.wire.messages import (
     Push,
     Reclaim,
     TaskMessage,
+    Value,
     WatchActor,
 )
 from trayray.wire.serialization import deserialize
@@ -64,14 +65,13 @@ class ActorClient:
     def __init__(self, core: CoreWorker, actor_id: bytes, *, ordered: bool) -> None:
         self._core = core
         self._actor_id = actor_id
-        self._ordered = ordered
         self._state: ActorState | None = None
         self._link: Link[TaskMessage] | None = None
         self._defined: set[int] = set()
         #: Templates of its methods' calls, by method, shown name, number of returns, concurrency group and retries.
         self.templates: dict[tuple[str, str, int, str, int], TaskTemplate] = {}
-        #: Not sent yet, in submission order; the arguments of some may be missing.
-        self._queue: deque[ActorCall] = deque()
+        #: Not sent yet. Asynchronous and threaded actors have no order of execution that sending could keep.
+        self._queue: CallOrder[ActorCall] = CallOrder(ordered=ordered)
         #: Sent and unanswered, in the order sent.
         self._in_flight: dict[bytes, ActorCall] = {}
         self._progress = 0.0
@@ -82,7 +82,7 @@ class ActorClient:
         if self._dead is not None:
             self._fail(call, self._death())
             return
-        self._queue.append(call)
+        self._queue.submit(call)
         self._core.actors.dirty.add(self)
         if call.args:
             self._core.arguments_ready(call.args, lambda _: self._argument_came(), call)
@@ -105,9 +105,8 @@ class ActorClient:
         if state.state == DEAD:
             self._take_last_replies()
             self._disconnect()
-            waiting = [*self._in_flight.values(), *self._queue]
+            waiting = [*self._in_flight.values(), *self._queue.take_all()]
             self._in_flight.clear()
-            self._queue.clear()
             for call in waiting:
                 self._fail(call, self._death())
         else:
@@ -127,7 +126,7 @@ class ActorClient:
                 )
                 self._fail(call, ActorUnavailableError(text, self._actor_id))
         self._in_flight.clear()
-        self._queue.extendleft(reversed(again))
+        self._queue.resubmit(again)
 
     def _death(self) -> ActorDiedError:
         state = self._dead
@@ -170,23 +169,13 @@ class ActorClient:
             link.close()
 
     def _take_sendable(self) -> list[ActorCall]:
-        calls: list[ActorCall] = []
-        held_back: deque[ActorCall] = deque()
-        while self._queue:
-            call = self._queue.popleft()
-            if call.args and any(ref._value is None for ref in call.args):
-                held_back.append(call)
-                if self._ordered:
-                    break
-                continue
-            failed = next((r._value for r in call.args or () if r._value is not None and r._value.kind == ERROR), None)
-            if failed is not None:
-                self._core.actors.pending.pop(call.task_id, None)
-                for ref in call.returns:
-                    self._core.references.complete(ref, failed)
-                continue
-            calls.append(call)
-        self._queue.extendleft(reversed(held_back))
+        calls, failed = self._queue.take_sendable(_arguments_of)
+        for call in failed:
+            error = _failed_argument(call)
+            assert error is not None
+            self._core.actors.pending.pop(call.task_id, None)
+            for ref in call.returns:
+                self._core.references.complete(ref, error)
         return calls
 
     def _connect(self, address: str) -> Link[TaskMessage] | None:
@@ -250,12 +239,23 @@ class ActorClient:
 
     def cancel(self, call: ActorCall, *, recursive: bool) -> None:
         """Cancel a call: one that was not sent never is, a sent one is left to the actor."""
-        if call in self._queue:
-            self._queue.remove(call)
+        if self._queue.withdraw(call):
             self._fail(call, TaskCancelledError(self._core.task_id_object(call.task_id)))
             self._core.actors.dirty.add(self)
         elif call.task_id in self._in_flight and self._state is not None and self._state.state == ALIVE:
             self._core.peers.send(self._state.address, [Cancel(call.task_id, False, recursive)])
+
+
+def _failed_argument(call: ActorCall) -> Value | None:
+    return next((r._value for r in call.args or () if r._value is not None and r._value.kind == ERROR), None)
+
+
+def _arguments_of(call: ActorCall) -> Arguments:
+    if not call.args:
+        return Arguments.READY
+    if any(ref._value is None for ref in call.args):
+        return Arguments.MISSING
+    return Arguments.READY if _failed_argument(call) is None else Arguments.FAILED
 
 
 class ActorCalls:

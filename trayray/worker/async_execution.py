@@ -16,6 +16,7 @@ import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import TYPE_CHECKING, Any
 
+import outcome
 import trio
 import trio_asyncio
 
@@ -169,6 +170,21 @@ async def run_coroutine(coroutine: Coroutine[Any, Any, Any], name: str, register
         finally:
             task.finish()
     raise asyncio.CancelledError("the call was cancelled")
+
+
+def run_async_task(coroutine: Coroutine[Any, Any, Any], name: str) -> Any:
+    """Run an ``async def`` task to its end in a loop of its own, in the calling thread."""
+
+    async def main() -> outcome.Outcome[Any]:
+        async with trio_asyncio.open_loop():
+            # Captured, so that the loop's nurseries do not wrap the user's exception in groups of their own.
+            return await outcome.acapture(run_coroutine, coroutine, name, _unregistered)
+
+    return trio.run(main).unwrap()
+
+
+def _unregistered(task: CallTask) -> None:
+    """A task has its worker to itself: whoever cancels it ends that."""
 
 
 class ConcurrencyGroup:

@@ -16,7 +16,7 @@ import attrs
 
 from trayray.exceptions import RayError, RayTaskError, TaskCancelledError
 from trayray.model.ids import TaskID
-from trayray.wire.messages import INLINE, STORED, TASK, Define, Done, Push, RefInfo, Value
+from trayray.wire.messages import INLINE, METHOD, STORED, Define, Done, Push, RefInfo, Value
 from trayray.wire.serialization import ArgumentSlot, deserialize, serialize
 from trayray.worker.actor_exit import ActorExit
 from trayray.worker.current import Running, actor_self, running
@@ -39,7 +39,7 @@ class Target:
 
 def load_definition(define: Define) -> Target:
     """Find the function that a `Define` declares."""
-    if define.kind == TASK:
+    if define.kind != METHOD:
         try:
             return Target(define, deserialize(define.body))
         except Exception as error:

@@ -23,7 +23,6 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
@@ -31,7 +30,7 @@ import msgspec
 import trio
 
 from trayray.exceptions import LocalRayletDiedError
-from trayray.link.network import NODE, UnixNetwork, socket_name
+from trayray.link.network import NODE, NodeNetwork, socket_name
 from trayray.link.port import Link, LinkClosed
 from trayray.link.unix import UnixLink
 from trayray.model.ids import TaskID, TaskIdFactory, driver_task_id
@@ -60,7 +59,6 @@ from trayray.worker.actor_calls import ActorCall, ActorCalls
 from trayray.worker.actor_creation import Creations
 from trayray.worker.arena_mapping import ArenaMapping
 from trayray.worker.current import Running
-from trayray.worker.node_link import connect_to_node
 from trayray.worker.objects import Objects
 from trayray.worker.peers import Peers
 from trayray.worker.references import Callback, Dropped, ObjectRef, ReferenceTable
@@ -84,9 +82,7 @@ class CoreConfig:
 
     role: str
     worker_id: bytes
-    sockets: Path
     token: str
-    job: bytes = b""
 
 
 class CoreWorker:
@@ -98,11 +94,13 @@ class CoreWorker:
     welcome: Welcome
     node: Link[NodeMessage]
 
-    def __init__(self, config: CoreConfig, *, random_base: int, print_logs: bool = True) -> None:
+    def __init__(
+        self, config: CoreConfig, *, network: NodeNetwork, random_base: int, print_logs: bool = True
+    ) -> None:
         self.config = config
         self.address = socket_name(config.worker_id)
-        self.network = UnixNetwork(config.sockets, config.token, config.worker_id, config.job)
-        self.job = config.job
+        self.network = network
+        self.job = b""
         self.namespace = ""
         self.runtime_env: dict[str, Any] = {}
         self.detaches_actors = False
@@ -452,7 +450,7 @@ async def run_core_worker(core: CoreWorker, *, task_status: trio.TaskStatus[None
     from trayray.gcs.client import open_gcs_client
 
     core._thread = threading.get_ident()
-    welcome, descriptor, link = await connect_to_node(core.network, NODE, core.config.role)
+    welcome, descriptor, link = await core.network.join(NODE, core.config.role)
     core.welcome, core.node = welcome, link
     core.assign_job(welcome.job)
     core.arena = ArenaMapping(descriptor, welcome.capacity)

@@ -22,6 +22,7 @@ from trayray.link.network import socket_name
 from trayray.link.port import LinkClosed
 from trayray.link.unix import UnixLink
 from trayray.wire.messages import (
+    ASYNC_TASK,
     METHOD,
     Blocked,
     Define,
@@ -266,6 +267,10 @@ class Executor:
             args, kwargs = call.arguments()
             result = call.target.function(*args, **kwargs)
             del args, kwargs
+            if call.target.define.kind == ASYNC_TASK:
+                from trayray.worker.async_execution import run_async_task
+
+                result = run_async_task(result, state.name)
             done = call.done(result)
             ok = True
         except ExitRequested:

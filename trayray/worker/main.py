@@ -13,12 +13,14 @@ import faulthandler
 import os
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import trio
 
 from trayray.exceptions import RayTaskError
+from trayray.link.network import NodeNetwork, UnixNetwork
 from trayray.wire.messages import (
     METHOD,
     ActorSpec,
@@ -49,8 +51,8 @@ _decode_job = msgspec.msgpack.Decoder(JobConfig)
 class Worker:
     """One worker process."""
 
-    def __init__(self, config: CoreConfig) -> None:
-        self.core = CoreWorker(config, random_base=int.from_bytes(os.urandom(8), "little"))
+    def __init__(self, config: CoreConfig, network: NodeNetwork) -> None:
+        self.core = CoreWorker(config, network=network, random_base=int.from_bytes(os.urandom(8), "little"))
         self.executor = Executor(self.core)
         self.core.on_message = self._handle
         self._ready = threading.Event()
@@ -190,10 +192,10 @@ def _creation_push(spec: ActorSpec) -> Push:
     return Push(spec.task, 0, spec.payload, spec.values)
 
 
-def run_worker(config: CoreConfig) -> int:
+def run_worker(config: CoreConfig, sockets: Path) -> int:
     """Be a worker until told to end; the exit code. Called once, in a freshly forked process."""
     redirect_output()
     faulthandler.enable(file=sys.__stderr__)
     set_title("IDLE")
-    return Worker(config).run()
+    return Worker(config, UnixNetwork(sockets, config.token, config.worker_id)).run()
 

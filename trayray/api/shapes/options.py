@@ -1,11 +1,12 @@
-"""Keywords of ``remote``, ``method`` and ``.options`` by name and type, without ``num_returns`` (its overloads tell results).
+"""Keywords of ``remote``, ``task``, ``method`` and ``.options``, by name and type.
 
+Without ``num_returns``: the overloads spell it out, since the type of the result depends on it.
 Not here: the rules of their values (``model.options``), whose names these are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Any, Literal, TypedDict
 
 from trayray.model.options import PlacementGroupOption, SchedulingStrategy
@@ -15,11 +16,11 @@ class _Placement(TypedDict, total=False):
     num_cpus: float | None
     num_gpus: float | None
     memory: float | None
-    resources: dict[str, float] | None
+    resources: dict[str, float] | dict[str, int] | None
     accelerator_type: str | None
     object_store_memory: int | None
     name: str | None
-    runtime_env: Mapping[str, Any] | None
+    runtime_env: dict[str, Any] | None
     scheduling_strategy: str | SchedulingStrategy | None
     placement_group: str | PlacementGroupOption | None
     placement_group_bundle_index: int
@@ -32,7 +33,7 @@ class _Placement(TypedDict, total=False):
 
 class _OfTasks(TypedDict, total=False):
     max_retries: int | None
-    retry_exceptions: bool | list[type[Exception]] | tuple[type[Exception], ...]
+    retry_exceptions: bool | Sequence[type[Exception]]
     _generator_backpressure_num_objects: int | None
 
 
@@ -52,7 +53,7 @@ class _OfActors(TypedDict, total=False):
 class _OfMethods(TypedDict, total=False):
     concurrency_group: str | None
     max_task_retries: int | None
-    retry_exceptions: bool | list[type[Exception]] | tuple[type[Exception], ...] | None
+    retry_exceptions: bool | Sequence[type[Exception]] | None
     enable_task_events: bool | None
     tensor_transport: str | None
     _generator_backpressure_num_objects: int | None
@@ -66,7 +67,7 @@ class ActorOptions(_Placement, _OfActors, total=False):
     """Keywords of an actor class's ``.options``."""
 
 
-class DecoratedTaskOptions(TaskOptions, total=False):
+class FunctionOptions(TaskOptions, total=False):
     """Keywords of ``task``."""
 
     max_calls: int | None

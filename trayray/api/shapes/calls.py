@@ -1,0 +1,158 @@
+"""Remote functions as checkers see them, and whatever else has a ``.remote`` that takes a callable's arguments.
+
+Not here: actors (``actors``), how a decorator arrives at these types (``decorators``, ``decorating``).
+"""
+
+# Overloads overlap on purpose: the first that fits wins, and the later ones are for calls with references.
+# pyright: reportOverlappingOverload=false
+# mypy: disable-error-code="overload-overlap, misc"
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, Unpack, final, overload
+
+from trayray.api.shapes.options import TaskOptions
+from trayray.worker.references import ObjectRef
+
+P = ParamSpec("P")
+Out = TypeVar("Out")
+F_co = TypeVar("F_co", covariant=True)
+T_co = TypeVar("T_co", covariant=True)
+A = TypeVar("A")
+B = TypeVar("B")
+D = TypeVar("D")
+T1 = TypeVar("T1")
+T2 = TypeVar("T2")
+T3 = TypeVar("T3")
+T4 = TypeVar("T4")
+T5 = TypeVar("T5")
+T6 = TypeVar("T6")
+
+#: A positional argument: the value, or a reference to it.
+Arg: TypeAlias = T1 | ObjectRef[T1]
+
+
+@final
+class ObjectRefGenerator(Generic[T_co]):
+    """The references that a generator task yields, in order."""
+
+    def __iter__(self) -> Iterator[ObjectRef[T_co]]:
+        raise NotImplementedError
+
+    def __next__(self) -> ObjectRef[T_co]:
+        raise NotImplementedError
+
+    def __aiter__(self) -> AsyncIterator[ObjectRef[T_co]]:
+        raise NotImplementedError
+
+    async def __anext__(self) -> ObjectRef[T_co]:
+        raise NotImplementedError
+
+    def completed(self) -> ObjectRef[None]:
+        """A reference that is ready when the task has ended."""
+        raise NotImplementedError
+
+
+class HasFunction(Protocol[F_co]):
+    """Something whose ``.remote`` takes the arguments of this function."""
+
+    @property
+    def _function(self) -> F_co: ...
+
+
+class Callee(Generic[P, Out]):
+    """Takes the arguments P; ``.remote`` returns Out: a reference, a tuple of them, or a generator of them."""
+
+    @property
+    def _function(self) -> Callable[P, Any]:
+        raise NotImplementedError
+
+    # The exact signature comes first. The fixed arities let a reference stand for any positional argument. Keywords
+    # beside them may only be references, and only for parameters that have defaults: the arity must be a complete call,
+    # or a missing argument would go unseen.
+    @overload
+    def remote(self, *args: P.args, **kwargs: P.kwargs) -> Out: ...
+    @overload
+    def remote(self: HasFunction[Callable[[T1], Any]], a: Arg[T1], /, **refs: ObjectRef[Any]) -> Out: ...
+    @overload
+    def remote(
+        self: HasFunction[Callable[[T1, T2], Any]], a: Arg[T1], b: Arg[T2], /, **refs: ObjectRef[Any]
+    ) -> Out: ...
+    @overload
+    def remote(
+        self: HasFunction[Callable[[T1, T2, T3], Any]], a: Arg[T1], b: Arg[T2], c: Arg[T3], /, **refs: ObjectRef[Any]
+    ) -> Out: ...
+    @overload
+    def remote(
+        self: HasFunction[Callable[[T1, T2, T3, T4], Any]],
+        a: Arg[T1],
+        b: Arg[T2],
+        c: Arg[T3],
+        d: Arg[T4],
+        /,
+        **refs: ObjectRef[Any],
+    ) -> Out: ...
+    @overload
+    def remote(
+        self: HasFunction[Callable[[T1, T2, T3, T4, T5], Any]],
+        a: Arg[T1],
+        b: Arg[T2],
+        c: Arg[T3],
+        d: Arg[T4],
+        e: Arg[T5],
+        /,
+        **refs: ObjectRef[Any],
+    ) -> Out: ...
+    @overload
+    def remote(
+        self: HasFunction[Callable[[T1, T2, T3, T4, T5, T6], Any]],
+        a: Arg[T1],
+        b: Arg[T2],
+        c: Arg[T3],
+        d: Arg[T4],
+        e: Arg[T5],
+        f: Arg[T6],
+        /,
+        **refs: ObjectRef[Any],
+    ) -> Out: ...
+    @overload
+    def remote(self: HasFunction[Callable[[], Any]], /, **refs: ObjectRef[Any]) -> Out: ...
+    def remote(self: Any, *args: Any, **kwargs: Any) -> Any:
+        """Run it; the references of the results, at once. A reference may stand for any argument."""
+        raise NotImplementedError
+
+
+class RemoteFunction(Callee[P, Out]):
+    """A function that runs as a task: what ``remote`` and ``task`` make of a function."""
+
+    __name__: str
+
+    @property
+    def name(self) -> str:
+        """The function's bare name."""
+        raise NotImplementedError
+
+    @overload
+    def options(
+        self: RemoteFunction[P, ObjectRef[tuple[A, B]]], *, num_returns: Literal[2], **options: Unpack[TaskOptions]
+    ) -> Callee[P, tuple[ObjectRef[A], ObjectRef[B]]]: ...
+    @overload
+    def options(
+        self: RemoteFunction[P, ObjectRef[tuple[A, B, D]]], *, num_returns: Literal[3], **options: Unpack[TaskOptions]
+    ) -> Callee[P, tuple[ObjectRef[A], ObjectRef[B], ObjectRef[D]]]: ...
+    @overload
+    def options(self, *, num_returns: Literal[0], **options: Unpack[TaskOptions]) -> Callee[P, None]: ...
+    @overload
+    def options(
+        self, *, num_returns: Literal["dynamic"], **options: Unpack[TaskOptions]
+    ) -> Callee[P, ObjectRef[Any]]: ...
+    @overload
+    def options(
+        self, *, num_returns: Literal[1, "streaming"] | None = None, **options: Unpack[TaskOptions]
+    ) -> Callee[P, Out]: ...
+    @overload
+    def options(self, *, num_returns: int, **options: Unpack[TaskOptions]) -> Callee[P, list[ObjectRef[Any]]]: ...
+    def options(self, *, num_returns: Any = None, **options: Any) -> Any:
+        """The same with other options, for one use."""
+        raise NotImplementedError

@@ -1,0 +1,120 @@
+"""``trayray status``: what a cluster has, what is in use, and what waits.
+
+Laid out as Ray's, which programs read, with workers and the object store below. Not here: the questions
+(``api.node_control``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from trayray.api.node_control import ClusterStatus
+    from trayray.node.session import Session
+    from trayray.wire.proto.trayray import v1
+
+_RULE = "-" * 63
+#: Resources that are counted in bytes.
+_BYTES = ("memory", "object_store_memory")
+
+
+@click.command()
+@click.option("--address", metavar="HOST:PORT", help="Default: TRAYRAY_ADDRESS, else the latest cluster of this user.")
+def status(address: str | None) -> None:
+    """Show the nodes, resources, waiting work, workers and object store of a cluster on this machine."""
+    import time
+
+    from trayray.api.node_control import cluster_status
+    from trayray.cli.terminal import open_console
+    from trayray.exceptions import RayError
+
+    session = _find(address)
+    try:
+        found = cluster_status(session)
+    except FileNotFoundError:
+        raise click.ClickException("the cluster is just ending; `trayray start --head` starts another") from None
+    except (OSError, RayError) as error:
+        raise click.ClickException(f"the cluster does not answer: {error}\nIts logs are in {session.logs}.") from error
+    console = open_console()
+    for line in report(found, time.strftime("%Y-%m-%d %H:%M:%S")):
+        heading = line.startswith("===") or (line.endswith(":") and not line.startswith(" "))
+        console.print(line, style="bold" if heading else None)
+
+
+def _find(address: str | None) -> Session:
+    from trayray.api.session import environment
+    from trayray.node.session import find_session, root_dir
+
+    address = address or environment("ADDRESS") or "auto"
+    root = root_dir()
+    session = find_session(address, root, started_by_hand=address == "auto") or find_session(address, root)
+    if session is not None:
+        return session
+    if address == "auto":
+        raise click.ClickException(
+            "no cluster of this user runs on this machine; `trayray start --head` starts one, and so does init() in a "
+            "program"
+        )
+    raise click.ClickException(
+        f"no cluster of this user listens at {address} on this machine; `trayray status` without an address shows the "
+        "latest one, `trayray start --head` starts one"
+    )
+
+
+def report(found: ClusterStatus, time: str) -> Iterator[str]:
+    """The lines of the report; ``time`` as it shall be shown."""
+    yield f"======== Autoscaler status: {time} ========"
+    yield from ("Node status", _RULE)
+    alive = [node for node in found.nodes if node.alive]
+    busy = found.head.leases > 0
+    active = [f" 1 node_{node.node_id.hex()}" for node in alive if busy]
+    idle = [f" 1 node_{node.node_id.hex()}" for node in alive if not busy]
+    failed = [f" node_{node.node_id.hex()}: {node.death_reason}" for node in found.nodes if not node.alive]
+    yield from ("Active:", *(active or [" (no active nodes)"]))
+    yield from ("Idle:", *(idle or [" (no idle nodes)"]))
+    yield from ("Pending:", " (no pending nodes)")
+    yield from ("Recent failures:", *(failed or [" (no failures)"]))
+    yield from ("", "Resources", _RULE)
+    yield from ("Total Usage:", *_usage(alive, found.head.available))
+    yield from ("", "From request_resources:", " (none)")
+    yield from ("Pending Demands:", *([_demand(demand) for demand in found.head.demands] or [" (no resource demands)"]))
+    yield from ("", "Cluster", _RULE)
+    yield f" {found.info.address}, up {_duration(found.head.uptime_seconds)}, version {found.info.version}"
+    yield f" {found.head.workers} worker processes, {found.head.idle_workers} of them idle"
+    stored = "1 object" if found.head.store_objects == 1 else f"{found.head.store_objects} objects"
+    yield f" {stored} in the object store: {_bytes(found.head.store_used)} of {_bytes(found.head.store_capacity)}"
+    yield f" logs: {found.info.session_dir}/logs"
+
+
+def _usage(nodes: list[v1.Node], available: dict[str, float]) -> Iterator[str]:
+    """One line a resource: in use, and all there is. What only names a node is left out."""
+    total: dict[str, float] = {}
+    for node in nodes:
+        for name, amount in node.resources.items():
+            total[name] = total.get(name, 0.0) + amount
+    for name in sorted(total):
+        if name.startswith("node:") or not total[name]:
+            continue
+        used = round(total[name] - available.get(name, 0.0), 4)
+        yield f" {_bytes(used)}/{_bytes(total[name])} {name}" if name in _BYTES else f" {used}/{total[name]} {name}"
+
+
+def _demand(demand: v1.PendingDemand) -> str:
+    never = "" if demand.feasible else "; no node has that much: it waits forever"
+    return f" {demand.resources}: {demand.count}+ pending tasks/actors ({demand.name}{never})"
+
+
+def _bytes(amount: float) -> str:
+    for unit, size in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if amount >= size:
+            return f"{amount / size:.2f}{unit}"
+    return f"{int(amount)}B"
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}"

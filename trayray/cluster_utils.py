@@ -149,8 +149,8 @@ class Cluster:
         unknown = sorted(set(node_args) - known)
         if unknown:
             raise TypeError(f"add_node() has no argument {', '.join(unknown)}; it has {', '.join(sorted(known))}")
-        given = {"num_cpus": 1, "object_store_memory": _STORE_BYTES, **node_args}
-        amounts = _Amounts(*(given.get(name) for name in _AMOUNTS), {})
+        given: dict[str, Any] = {"num_cpus": 1, "object_store_memory": _STORE_BYTES, **node_args}
+        amounts = _Amounts(**{name: given.get(name) for name in _AMOUNTS}, options={})
         amounts.check()
         config = amounts.node_config({ours: given[name] for name, ours in _OPTIONS.items() if name in given})
         config = attrs.evolve(config, **{ours: given[name] for name, ours in _SETTINGS.items() if name in given})
@@ -168,7 +168,7 @@ class Cluster:
         """End a node and what runs on it; without ``allow_graceful`` as a crash would.
 
         Raises:
-            ValueError: this process is a driver on that node, and is disconnected now; or the node is not in the cluster.
+            ValueError: this process is a driver on that node, and is disconnected now; or the cluster has no such node.
         """
         if node is not self.head_node:
             raise ValueError(f"{node!r} is not a node of this cluster")

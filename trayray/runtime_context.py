@@ -27,7 +27,11 @@ class RuntimeContext:
 
     def get(self) -> dict[str, Any]:
         """Job, node, namespace, and task and actor where there are such."""
-        found = {"job_id": self.get_job_id(), "node_id": self.get_node_id(), "namespace": self.namespace}
+        found: dict[str, Any] = {
+            "job_id": self.get_job_id(),
+            "node_id": self.get_node_id(),
+            "namespace": self.namespace,
+        }
         if self.get_task_id() is not None:
             found["task_id"] = self.get_task_id()
         if self.get_actor_id() is not None:
@@ -103,8 +107,10 @@ class RuntimeContext:
     def get_node_labels(self) -> dict[str, str]:
         """Labels of the node that this code runs on."""
         core = self._core()
-        mine = core.welcome.node_id
-        return next((dict(node.labels) for node in core.run_async(core.gcs.nodes) if node.node_id == mine), {})
+        for node in core.run_async(core.gcs.nodes):
+            if node.node_id == core.welcome.node_id:
+                return dict(node.labels)
+        return {}
 
     def get_runtime_env_string(self) -> str:
         """The runtime environment as JSON."""

@@ -1,14 +1,16 @@
 """Actor classes and handles: what ``@remote`` makes of a class, and how its actors are called.
 
-Not here: the decorator's overloads (``decorators``), options' rules (``model.options``), actors' lives (``gcs``).
+Not here: the decorator's overloads (``decorators``), types of calls (``shapes.actors``), options' rules
+(``model.options``), actors' lives (``gcs``).
 """
 
 from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from types import GenericAlias
+from typing import Any, NoReturn
 
 import attrs
 
@@ -23,7 +25,7 @@ from trayray.model.options import (
     validate_call_options,
 )
 from trayray.wire.messages import METHOD, ActorSpec, Define
-from trayray.wire.serialization import dumps_definition
+from trayray.wire.serialization import dumps_definition, serialize
 from trayray.worker.actor_calls import ActorCall
 from trayray.worker.actor_creation import ActorGuard, Creation
 from trayray.worker.current import actor_self, core_worker
@@ -32,12 +34,18 @@ from trayray.worker.tasks import TaskTemplate
 
 #: Concurrent calls of an actor with asynchronous methods, when nothing is said.
 _ASYNC_CONCURRENCY = 1000
-#: Methods that every actor has.
-_IMPLICIT = {
-    "__ray_ready__": lambda self: True,
-    "__ray_terminate__": lambda self: None,
-    "__ray_call__": lambda self, fn, *args, **kwargs: None,
-}
+
+
+def _nullary(self: Any) -> None:
+    """A method without arguments, for its signature."""
+
+
+def _calling(self: Any, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
+    """A method that calls ``fn``, for its signature."""
+
+
+#: Signatures of the methods that every actor has.
+_IMPLICIT = {"__ray_ready__": _nullary, "__ray_terminate__": _nullary, "__ray_call__": _calling}
 
 
 class ActorClassInheritanceException(TypeError):
@@ -74,6 +82,9 @@ class ActorMethod:
 
     __slots__ = ("_handle", "_info", "_options")
 
+    def __class_getitem__(cls, parameters: Any) -> GenericAlias:
+        return GenericAlias(cls, parameters)  # for annotations; `shapes.actors` says what the parameters mean
+
     def __init__(self, handle: ActorHandle, info: MethodInfo, options: dict[str, Any] | None = None) -> None:
         self._handle = handle
         self._info = info
@@ -102,6 +113,9 @@ class ActorMethod:
 
 class ActorHandle:
     """A handle to an actor; its attributes are the actor's methods. It may be passed anywhere."""
+
+    def __class_getitem__(cls, parameters: Any) -> GenericAlias:
+        return GenericAlias(cls, parameters)  # for annotations; `shapes.actors` says what the parameters mean
 
     def __init__(self, info: ActorInfo, ref: ObjectRef[Any] | None) -> None:
         self._ray_info = info
@@ -141,7 +155,9 @@ class ActorHandle:
     def __reduce__(self) -> tuple[Any, ...]:
         return ActorHandle, (self._ray_info, self._ray_ref)
 
-    def _submit(self, method: MethodInfo, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]) -> Any:
+    def _submit(
+        self, method: MethodInfo, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
+    ) -> Any:
         core = core_worker() or session.core()
         if options:
             validate_call_options(options)
@@ -163,7 +179,9 @@ class ActorHandle:
         packed = pack_arguments(core, name, args, kwargs)
         task_id = core.ids.next_for_actor(info.actor_id)
         returns = [ObjectRef[Any](object_id(task_id, index)) for index in range(1, num_returns + 1)]
-        core.submit(ActorCall(task_id, template, packed.payload, packed.args, packed.refs, returns, self._ray_ref, client))
+        core.submit(
+            ActorCall(task_id, template, packed.payload, packed.args, packed.refs, returns, self._ray_ref, client)
+        )
         if num_returns == 1:
             return returns[0]
         return returns or None
@@ -171,6 +189,9 @@ class ActorHandle:
 
 class ActorClass:
     """A class whose instances are actors: create one with ``.remote(...)``."""
+
+    def __class_getitem__(cls, parameters: Any) -> GenericAlias:
+        return GenericAlias(cls, parameters)  # for annotations; `shapes.actors` says what the parameters mean
 
     def __init__(self, cls: type, options: dict[str, Any]) -> None:
         validate_actor_options(options, in_options=False)
@@ -181,8 +202,12 @@ class ActorClass:
         self.__module__ = cls.__module__
         self.__qualname__ = cls.__qualname__
         self._methods = _methods_of(cls)
-        self._is_async = any(inspect.iscoroutinefunction(f) or inspect.isasyncgenfunction(f) for f in _functions(cls).values())
-        self._shape = CallShape(cls.__name__, cls.__init__, skip_first=True) if "__init__" in _own_attributes(cls) else None
+        self._is_async = any(
+            inspect.iscoroutinefunction(f) or inspect.isasyncgenfunction(f) for f in _functions(cls).values()
+        )
+        self._shape = (
+            CallShape(cls.__name__, cls.__init__, skip_first=True) if "__init__" in _own_attributes(cls) else None
+        )
         self._body: bytes | None = None
         self._check_groups()
 
@@ -196,7 +221,7 @@ class ActorClass:
         )
 
     def _check_groups(self) -> None:
-        groups = self._default_options.get("concurrency_groups") or {}
+        groups: Any = self._default_options.get("concurrency_groups") or ()
         for method in self._methods.values():
             if method.group and method.group not in groups:
                 raise ValueError(
@@ -206,9 +231,7 @@ class ActorClass:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         name = self._cls.__name__
-        raise TypeError(
-            f"Actors cannot be instantiated directly. Instead of '{name}()', use '{name}.remote()'."
-        )
+        raise TypeError(f"Actors cannot be instantiated directly. Instead of '{name}()', use '{name}.remote()'.")
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_ray") or name == "_cls":
@@ -241,7 +264,7 @@ class ActorClass:
         creation = self._creation(core, packed, options)
         ref = ObjectRef[Any](object_id(creation.spec.task, 1))
         info = self._info(creation.spec.actor, options)
-        creation.spec.handle = dumps_definition(info)
+        creation.spec.handle = serialize(info).to_bytes()
         detached = creation.detached
         if creation.spec.name:
             existing = core.run_async(core.creations.register, creation)
@@ -354,13 +377,13 @@ def _methods_of(cls: type) -> dict[str, MethodInfo]:
 
 
 def _groups(options: dict[str, Any]) -> dict[str, int]:
-    groups = options.get("concurrency_groups") or {}
-    if isinstance(groups, dict):
+    groups: Mapping[str, int] | list[dict[str, Any]] = options.get("concurrency_groups") or {}
+    if isinstance(groups, Mapping):
         return dict(groups)
     return {group["name"]: group["max_concurrency"] for group in groups}
 
 
-def exit_actor() -> None:
+def exit_actor() -> NoReturn:
     """End the current actor after the present call, in good order; it is not restarted.
 
     Raises:

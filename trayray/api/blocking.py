@@ -6,7 +6,8 @@ Not here: waiting itself (``worker.objects``).
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypeVar, overload
 
 from trayray.api.actor_class import ActorHandle, current_handle
 from trayray.api.pickling_errors import describe_failure
@@ -16,8 +17,37 @@ from trayray.wire.serialization import serialize
 from trayray.worker.current import core_worker
 from trayray.worker.references import ObjectRef
 
+T = TypeVar("T")
+A = TypeVar("A")
+B = TypeVar("B")
+D = TypeVar("D")
+Ref = TypeVar("Ref", bound=ObjectRef[Any])
 
-def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bool = False) -> Any:
+
+@overload
+def get(object_refs: ObjectRef[T], *, timeout: float | None = None, _use_object_store: bool = False) -> T: ...
+# Two or three references that one call returned are a tuple to checkers, and a list when the program runs.
+@overload
+def get(  # pyright: ignore[reportOverlappingOverload] -- a tuple is a sequence, but with a type for each element
+    object_refs: tuple[ObjectRef[A], ObjectRef[B]], *, timeout: float | None = None, _use_object_store: bool = False
+) -> tuple[A, B]: ...
+@overload
+def get(
+    object_refs: tuple[ObjectRef[A], ObjectRef[B], ObjectRef[D]],
+    *,
+    timeout: float | None = None,
+    _use_object_store: bool = False,
+) -> tuple[A, B, D]: ...
+@overload
+def get(
+    object_refs: Sequence[ObjectRef[T]], *, timeout: float | None = None, _use_object_store: bool = False
+) -> list[T]: ...
+def get(
+    object_refs: ObjectRef[Any] | Sequence[ObjectRef[Any]],
+    *,
+    timeout: float | None = None,
+    _use_object_store: bool = False,
+) -> Any:
     """The value of a reference, or the list of values of a list of them; waits until they exist.
 
     Args:
@@ -46,7 +76,7 @@ def get(object_refs: Any, *, timeout: float | None = None, _use_object_store: bo
     return core.objects.get(object_refs, timeout)
 
 
-def put(value: Any, *, _owner: Any = None, _tensor_transport: Any = None) -> ObjectRef[Any]:
+def put(value: T, *, _owner: Any = None, _tensor_transport: Any = None) -> ObjectRef[T]:
     """Store ``value`` as an object owned by this process.
 
     Raises:
@@ -69,8 +99,8 @@ def put(value: Any, *, _owner: Any = None, _tensor_transport: Any = None) -> Obj
 
 
 def wait(
-    ray_waitables: Any, *, num_returns: int = 1, timeout: float | None = None, fetch_local: bool = True
-) -> tuple[list[ObjectRef[Any]], list[ObjectRef[Any]]]:
+    ray_waitables: list[Ref], *, num_returns: int = 1, timeout: float | None = None, fetch_local: bool = True
+) -> tuple[list[Ref], list[Ref]]:
     """Wait until ``num_returns`` of the references have values (or errors); the ready ones and the others, in order.
 
     Args:
@@ -82,7 +112,7 @@ def wait(
         ValueError: duplicates, or impossible numbers.
     """
     core = core_worker() or session.core()
-    if not isinstance(ray_waitables, list):
+    if not isinstance(ray_waitables, list):  # pyright: ignore[reportUnnecessaryIsInstance] -- user input
         raise TypeError(f"wait() expected a list of ray.ObjectRef, got {type(ray_waitables).__name__}")
     kinds = set(map(type, ray_waitables))
     if kinds - {ObjectRef}:
@@ -97,8 +127,11 @@ def wait(
     if num_returns <= 0:
         raise ValueError(f"Invalid number of objects to return {num_returns}.")
     if num_returns > len(ray_waitables):
-        raise ValueError(f"num_returns cannot be greater than the number of objects provided to ray.wait: {num_returns}")
-    return core.objects.wait(ray_waitables, num_returns, timeout)
+        raise ValueError(
+            f"num_returns cannot be greater than the number of objects provided to ray.wait: {num_returns}"
+        )
+    split: tuple[list[Any], list[Any]] = core.objects.wait(ray_waitables, num_returns, timeout)
+    return split
 
 
 def kill(actor: Any, *, no_restart: bool = True) -> None:
@@ -124,13 +157,15 @@ def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) ->
     """
     core = session.core()
     if type(ray_waitable) is not ObjectRef:
-        raise TypeError(f"ray.cancel() only supported for object refs. For actors, try ray.kill(). Got: {type(ray_waitable).__name__}.")
+        raise TypeError(
+            f"ray.cancel() only supported for object refs. For actors, try ray.kill(). Got: {type(ray_waitable).__name__}."
+        )
     if force and ray_waitable._id[8:20] != b"\xff" * 12:
         raise ValueError("force=True is not supported for actor tasks.")
     core.call_soon(lambda: core.cancel(ray_waitable, force=force, recursive=recursive))
 
 
-def get_actor(name: str, namespace: str | None = None) -> ActorHandle:
+def get_actor(name: str, namespace: str | None = None) -> Any:
     """A handle to the living actor of that name; the handle does not keep the actor alive.
 
     Raises:

@@ -186,7 +186,8 @@ def method(*args: Any, **options: Any) -> Any:
     validate_method_options(options)
 
     def annotate(function: Callable[..., Any]) -> Callable[..., Any]:
-        setattr(function, "__ray_method_options__", options)  # noqa: B010 -- checkers know of no such attribute
+        annotated: Any = function
+        annotated.__ray_method_options__ = options
         return function
 
     return annotate

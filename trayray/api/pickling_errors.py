@@ -6,8 +6,8 @@ Not here: pickling (``wire.serialization``).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, cast
 
 #: How deep the culprit is looked for.
 _MAX_DEPTH = 8
@@ -46,10 +46,10 @@ def _pickles(value: Any) -> bool:
 def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     """What a value is made of, each with how to reach it."""
     if isinstance(value, Mapping):
-        for key, part in value.items():
+        for key, part in cast("Mapping[Any, Any]", value).items():
             yield f"[{key!r}]", part
     elif isinstance(value, list | tuple | set | frozenset):
-        for index, part in enumerate(value):
+        for index, part in enumerate(cast("Iterable[Any]", value)):
             yield f"[{index}]", part
     elif inspect.isfunction(value):
         captured = inspect.getclosurevars(value)

@@ -1,6 +1,7 @@
 """Remote functions: what ``@remote`` makes of a function.
 
-Not here: the decorator's overloads (``decorators``), options' rules (``model.options``).
+Not here: the decorator's overloads (``decorators``), types of calls (``shapes.calls``), options' rules
+(``model.options``).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import functools
 import hashlib
 import inspect
 from collections.abc import Callable
+from types import GenericAlias
 from typing import Any
 
 from trayray.api.pickling_errors import describe_failure
@@ -28,6 +30,9 @@ _MAX_DEFINITION_BYTES = 100 * 1024 * 1024
 
 class RemoteFunction:
     """A function that runs as a task: call it with ``.remote(...)``."""
+
+    def __class_getitem__(cls, parameters: Any) -> GenericAlias:
+        return GenericAlias(cls, parameters)  # for annotations; `shapes.calls` says what the parameters mean
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
         validate_task_options(options, in_options=False)

@@ -16,7 +16,7 @@ import sys
 import threading
 import uuid
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -188,9 +188,7 @@ def connect(session_dir: Path, job_config: Any, *, print_logs: bool, node: NodeP
         raise failure[0]
     interval = sys.getswitchinterval()
     sys.setswitchinterval(min(interval, _SWITCH_SECONDS))
-    connection = Connection(
-        core, thread, session_dir, core.welcome.address, node, job_config, failure, interval
-    )
+    connection = Connection(core, thread, session_dir, core.welcome.address, node, job_config, failure, interval)
     session.connection = connection
     set_core_worker(core)
     return connection
@@ -226,9 +224,8 @@ def end_node(node: NodeProcess) -> None:
 
 
 def _only_error(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        error = error.exceptions[0]
-    return error
+    inside = cast("BaseExceptionGroup[Any]", error).exceptions if isinstance(error, BaseExceptionGroup) else ()
+    return _only_error(inside[0]) if len(inside) == 1 else error
 
 
 @atexit.register
@@ -240,4 +237,3 @@ def _leave_at_exit() -> None:
 def new_namespace() -> str:
     """The name of an anonymous namespace."""
     return str(uuid.uuid4())
-

@@ -14,6 +14,8 @@ from trayray.wire.serialization import ArgumentSlot, Serialized, serialize, seri
 from trayray.worker.objects import INLINE_BYTES
 from trayray.worker.references import ObjectRef
 
+#: `ObjectRef` with a parameter, for checkers: comparing with it tells them what kind of reference it is.
+_REF: type[ObjectRef[Any]] = ObjectRef
 #: Types that are passed as they are, without a look inside.
 _PLAIN = frozenset({int, float, bool, str, bytes, type(None)})
 
@@ -58,7 +60,9 @@ class CallShape:
             return
         signature = inspect.Signature(
             [
-                inspect.Parameter(name, inspect._ParameterKind(kind), default=None if has_default else inspect.Parameter.empty)
+                inspect.Parameter(
+                    name, inspect._ParameterKind(kind), default=None if has_default else inspect.Parameter.empty
+                )
                 for name, kind, has_default in self._signature
             ]
         )
@@ -94,12 +98,12 @@ def pack_arguments(core: Any, name: str, args: tuple[Any, ...], kwargs: dict[str
         return _EMPTY
     refs: list[ObjectRef[Any]] = []
     for value in args:
-        if type(value) is ObjectRef:
+        if type(value) is _REF:
             refs.append(value)
     if kwargs or refs:
         refs = []
-        args = tuple(_slot(value, refs) if type(value) is ObjectRef else value for value in args)
-        kwargs = {key: _slot(value, refs) if type(value) is ObjectRef else value for key, value in kwargs.items()}
+        args = tuple(_slot(value, refs) if type(value) is _REF else value for value in args)
+        kwargs = {key: _slot(value, refs) if type(value) is _REF else value for key, value in kwargs.items()}
     serialized = _serialize(name, args, kwargs)
     if serialized.size > INLINE_BYTES:
         args, kwargs = _put_large(core, args, kwargs, refs)

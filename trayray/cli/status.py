@@ -83,9 +83,8 @@ def report(found: ClusterStatus, time: str) -> Iterator[str]:
     yield from ("Pending Demands:", *([_demand(demand) for demand in found.head.demands] or [" (no resource demands)"]))
     yield from ("", "Cluster", _RULE)
     yield f" {found.info.address}, up {_duration(found.head.uptime_seconds)}, version {found.info.version}"
-    yield f" {found.head.workers} worker processes, {found.head.idle_workers} of them idle"
-    stored = "1 object" if found.head.store_objects == 1 else f"{found.head.store_objects} objects"
-    yield f" {stored} in the object store: {_bytes(found.head.store_used)} of {_bytes(found.head.store_capacity)}"
+    yield f" {_count(found.head.workers, 'worker process')}, {found.head.idle_workers} idle"
+    yield f" {_count(found.head.store_objects, 'object')} in the object store: {_bytes(found.head.store_used)} of {_bytes(found.head.store_capacity)}"
     yield f" logs: {found.info.session_dir}/logs"
 
 
@@ -105,6 +104,10 @@ def _usage(nodes: list[v1.Node], available: dict[str, float]) -> Iterator[str]:
 def _demand(demand: v1.PendingDemand) -> str:
     never = "" if demand.feasible else "; no node has that much: it waits forever"
     return f" {demand.resources}: {demand.count}+ pending tasks/actors ({demand.name}{never})"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}{'es' if noun.endswith('s') else 's'}"
 
 
 def _bytes(amount: float) -> str:

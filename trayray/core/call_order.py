@@ -5,7 +5,7 @@ Not here: what an argument is and when it has a value, the actor's life, sending
 
 import enum
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Generic, TypeVar
 
 C = TypeVar("C")
@@ -80,6 +80,3 @@ class CallOrder(Generic[C]):
 
     def __len__(self) -> int:
         return len(self._queue)
-
-    def __iter__(self) -> Iterator[C]:
-        return iter(self._queue)

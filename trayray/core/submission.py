@@ -93,6 +93,17 @@ class ClassQueue(Generic[T]):
     def submit(self, task: T) -> None:
         self.queue.append(task)
 
+    def take_idle(self, task: T, now: float) -> int | None:
+        """Hand ``task`` to a lease with nothing in flight, past an empty queue; None when there is none."""
+        if self.queue:
+            return None
+        for lease in self.leases.values():
+            if not lease.in_flight and not lease.blocked and not lease.reclaiming:
+                lease.progress = now
+                lease.in_flight[task.task_id] = task
+                return lease.lease_id
+        return None
+
     def granted(self, lease_id: int, now: float) -> None:
         self.granted_total += 1
         self.leases[lease_id] = Lease(lease_id, now)

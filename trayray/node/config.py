@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 from typing import Any
 
@@ -51,8 +52,9 @@ class NodeConfig:
             changes["num_cpus"] = available_cpus()
         if self.memory is None:
             changes["memory"] = int(machine_memory() * _MEMORY_SHARE)
-        if not self.object_store_memory:
-            changes["object_store_memory"] = default_store_bytes()
+        store = self.object_store_memory or default_store_bytes()
+        # Whole pages, as the arena has: what is free can then never be more than what is there.
+        changes["object_store_memory"] = -(-store // mmap.PAGESIZE) * mmap.PAGESIZE
         cpus = changes.get("num_cpus", self.num_cpus)
         changes["prestart"] = min(self.prestart, int(cpus)) if cpus else 0
         return attrs.evolve(self, **changes)

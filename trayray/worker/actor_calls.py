@@ -58,6 +58,9 @@ class ActorCall(PendingTask):
         #: Keeps the actor alive until the call has finished.
         self.handle_ref = handle_ref
 
+    def push_directly(self, core: CoreWorker) -> bool:
+        return self.client.push_directly(self)
+
 
 class ActorClient:
     """One actor as this process calls it."""
@@ -153,6 +156,18 @@ class ActorClient:
             if link is None:  # just died; the state follows, and decides about these calls
                 self._in_flight.update((call.task_id, call) for call in calls)
                 return
+        self._send(link, calls)
+
+    def push_directly(self, call: ActorCall) -> bool:
+        """Send a call without arguments to wait for, if nothing is before it; under `CoreWorker.state_lock`."""
+        link, state = self._link, self._state
+        if self._in_flight or self._queue or link is None or link.closed or state is None or state.state != ALIVE:
+            return False
+        self._core.actors.pending[call.task_id] = call
+        self._send(link, (call,))
+        return True
+
+    def _send(self, link: Link[TaskMessage], calls: Sequence[ActorCall]) -> None:
         messages: list[Any] = []
         if not self._in_flight:
             self._progress = self._core.now()
@@ -196,11 +211,12 @@ class ActorClient:
     async def _serve(self, link: Link[TaskMessage]) -> None:
         async with self._core.link_scope(link):
             while messages := await link.receive():
-                self._progress = self._core.now()
-                self._poked = False
-                for message in messages:
-                    if isinstance(message, Done):
-                        self._finished(message)
+                with self._core.state_lock:
+                    self._progress = self._core.now()
+                    self._poked = False
+                    for message in messages:
+                        if isinstance(message, Done):
+                            self._finished(message)
 
     def _take_last_replies(self) -> None:
         """Replies sent before the end have arrived by now, though the news of the end came by another link."""

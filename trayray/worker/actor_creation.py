@@ -86,9 +86,10 @@ class Creations:
                 outcomes: Sequence[bytes | Exception] = await self._core.gcs.register_actors(batch)
             except (RayError, OSError, TimeoutError) as error:
                 outcomes = [error] * len(queue)
-            for (creation, waiting), outcome in zip(queue, outcomes, strict=True):
-                self._registered(creation, waiting, outcome)
-            self._core.flush()
+            with self._core.state_lock:
+                for (creation, waiting), outcome in zip(queue, outcomes, strict=True):
+                    self._registered(creation, waiting, outcome)
+                self._core.flush()
 
     def _take_over(self, creation: Creation) -> bool:
         """Hold a new creation; whether its arguments are ready."""
@@ -140,7 +141,8 @@ class Creations:
             spec.values = self._core.argument_values(creation.args) or []
             await self._core.gcs.create_actor(creation)
         except (RayError, OSError, TimeoutError) as error:
-            self._core.actors.changed(ActorState(spec.actor, "DEAD", "", f"The actor could not be created: {error}"))
+            with self._core.state_lock:
+                self._core.actors.changed(ActorState(spec.actor, "DEAD", "", f"The actor could not be created: {error}"))
 
     def changed(self, state: ActorState) -> None:
         """The constructor has finished, or never will: its arguments are needed no longer, but for a restart."""

@@ -93,6 +93,7 @@ class CoreWorker:
     gcs: GcsClient
     welcome: Welcome
     node: Link[NodeMessage]
+    _clock: trio.abc.Clock
 
     def __init__(
         self, config: CoreConfig, *, network: NodeNetwork, random_base: int, print_logs: bool = True
@@ -129,14 +130,17 @@ class CoreWorker:
         self._thread: int | None = None
         self._failure: BaseException | None = None
         self._stop = trio.Event()
+        #: Held by whoever works on tasks and actor calls: the loop's thread, or a user thread that finds the loop idle
+        #: and a worker waiting, and spares the way through the loop (`submit`).
+        self.state_lock = threading.RLock()
         #: The job has been finished, or the loop has ended.
         self.ended = threading.Event()
 
     # --- time and identity ---
 
     def now(self) -> float:
-        """The loop's clock (seconds)."""
-        return trio.current_time()
+        """The loop's clock (seconds); from any thread."""
+        return self._clock.current_time()
 
     @property
     def ids(self) -> TaskIdFactory:
@@ -177,7 +181,14 @@ class CoreWorker:
     # --- from other threads to the loop ---
 
     def submit(self, task: PendingTask) -> None:
-        """Hand a new task over to the loop; from any thread."""
+        """Take a new task or actor call; from any thread. It goes straight to a worker that has nothing to do, else to
+        the loop, which batches."""
+        if task.args is None and not self._inbox and self.state_lock.acquire(blocking=False):
+            try:
+                if task.push_directly(self):
+                    return
+            finally:
+                self.state_lock.release()
         self._inbox.append(task)
         if not self._awake:
             self._wake()
@@ -232,15 +243,16 @@ class CoreWorker:
             self._awake = False
             self.dropped.drain()
             inbox = self._inbox
-            while inbox:
-                item = inbox.popleft()
-                if type(item) is tuple:
-                    item[0](*item[1])
-                elif type(item) is ActorCall:
-                    item.client.submit(item)
-                else:
-                    self.tasks.submit(item)
-            self.flush()
+            with self.state_lock:
+                while inbox:
+                    item = inbox.popleft()
+                    if type(item) is tuple:
+                        item[0](*item[1])
+                    elif type(item) is ActorCall:
+                        item.client.submit(item)
+                    else:
+                        self.tasks.submit(item)
+                self.flush()
         except BaseException as error:  # the entry queue may not raise: fail the core worker instead
             self._failure = error
             self.nursery.cancel_scope.cancel()
@@ -366,9 +378,10 @@ class CoreWorker:
 
     async def _serve_node(self, link: Link[NodeMessage]) -> None:
         while messages := await link.receive():
-            for message in messages:
-                self._handle(message)
-            self.flush()
+            with self.state_lock:
+                for message in messages:
+                    self._handle(message)
+                self.flush()
         self._node_lost()
 
     def _handle(self, message: NodeMessage) -> None:
@@ -426,8 +439,9 @@ class CoreWorker:
             now = self.now()
             await trio.sleep(min(max(min(deadlines) - now, _BUSY_TICK), _IDLE_TICK) if deadlines else _IDLE_TICK)
             now = self.now()
-            self.tasks.tick()
-            self.actors.tick(now)
+            with self.state_lock:
+                self.tasks.tick()
+                self.actors.tick(now)
             if now >= report_at:
                 report_at = now + _REPORT_SECONDS
                 self._report_events()
@@ -450,6 +464,7 @@ async def run_core_worker(core: CoreWorker, *, task_status: trio.TaskStatus[None
     from trayray.gcs.client import open_gcs_client
 
     core._thread = threading.get_ident()
+    core._clock = trio.lowlevel.current_clock()
     welcome, descriptor, link = await core.network.join(NODE, core.config.role)
     core.welcome, core.node = welcome, link
     core.assign_job(welcome.job)

@@ -84,7 +84,8 @@ class Peers:
             case CancelRemote(object_id, force, recursive):
                 ref = core.references.known.get(object_id)
                 if ref is not None:
-                    core.cancel(ref, force=force, recursive=recursive)
+                    with core.state_lock:
+                        core.cancel(ref, force=force, recursive=recursive)
 
     def want(self, refs: list[ObjectRef[Any]]) -> None:
         """Ask the owners for values."""

@@ -80,6 +80,10 @@ class PendingTask:
         self.retries = template.max_retries
         self.cancelled = False
 
+    def push_directly(self, core: CoreWorker) -> bool:
+        """Send the task to an idle worker, if there is one; under `CoreWorker.state_lock`, in any thread."""
+        return core.tasks.push_directly(self)
+
 
 @attrs.define(eq=False)
 class TaskLink:
@@ -121,6 +125,16 @@ class TaskSubmitter:
         if task.args and not self._core.arguments_ready(task.args, self._ready, task):
             return
         self._ready(task)
+
+    def push_directly(self, task: PendingTask) -> bool:
+        """See `PendingTask.push_directly`."""
+        queue = self.queues.get(self._template_keys.get(task.template.define.call, 0))
+        lease = None if queue is None else queue.take_idle(task, self._core.now())
+        if lease is None:
+            return False
+        self.pending[task.task_id] = task
+        self._push(self._leases[lease], (task,))
+        return True
 
     def _ready(self, task: PendingTask) -> None:
         if task.cancelled:
@@ -264,8 +278,9 @@ class TaskSubmitter:
         """The scope of one task link. Its end alone says nothing: the node tells why a worker died."""
         async with self._core.link_scope(link.link):
             while messages := await link.link.receive():
-                self._handle(link, messages)
-                self.flush()
+                with self._core.state_lock:
+                    self._handle(link, messages)
+                    self.flush()
 
     def _handle(self, link: TaskLink, messages: list[TaskMessage]) -> None:
         if type(messages[0]) is Done and link.lease is not None:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from trayray.version import RAY_VERSION, __version__
 
 if TYPE_CHECKING:
-    from trayray import actor, exceptions, runtime_context, util
+    from trayray import actor, exceptions, remote_function, runtime_context, util
+    from trayray.actor import ActorHandle
     from trayray.api.blocking import (
         available_resources,
         cancel,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from trayray.worker.references import ObjectRef as ObjectID
 
 _HOMES = {
+    "trayray.actor": "ActorHandle",
     "trayray.api.blocking": (
         "available_resources cancel cluster_resources get get_actor get_gpu_ids kill nodes put timeline wait"
     ),
@@ -65,20 +67,24 @@ _HOMES = {
 }
 #: Where each lazily loaded name lives.
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
-_SUBMODULES = frozenset("actor cluster_utils exceptions job_config remote_function runtime_context util".split())
+_SUBMODULES = frozenset(
+    {"actor", "cluster_utils", "exceptions", "job_config", "remote_function", "runtime_context", "util"}
+)
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME_OF:
-        value = getattr(importlib.import_module(_HOME_OF[name]), name)
-    elif name == "ObjectID":
-        value = __getattr__("ObjectRef")
-    elif name in _SUBMODULES:
-        value = importlib.import_module(f"trayray.{name}")
-    else:
-        raise AttributeError(f"module 'trayray' has no attribute {name!r}")
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # to checkers a module with __getattr__ has every name, misspelt ones included
+
+    def __getattr__(name: str) -> Any:
+        if name in _HOME_OF:
+            value = getattr(importlib.import_module(_HOME_OF[name]), name)
+        elif name == "ObjectID":
+            value = __getattr__("ObjectRef")
+        elif name in _SUBMODULES:
+            value = importlib.import_module(f"trayray.{name}")
+        else:
+            raise AttributeError(f"module 'trayray' has no attribute {name!r}")
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
@@ -88,6 +94,7 @@ def __dir__() -> list[str]:
 __all__ = (
     "RAY_VERSION",
     "ActorClassID",
+    "ActorHandle",
     "ActorID",
     "ClusterID",
     "FunctionID",
@@ -117,6 +124,7 @@ __all__ = (
     "nodes",
     "put",
     "remote",
+    "remote_function",
     "runtime_context",
     "shutdown",
     "task",

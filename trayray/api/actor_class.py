@@ -225,8 +225,8 @@ class ActorClass:
         for method in self._methods.values():
             if method.group and method.group not in groups:
                 raise ValueError(
-                    f"{self._cls.__name__}.{method.name} is in concurrency group {method.group!r}, which the class does "
-                    f"not declare; it declares {sorted(groups) or 'none'}"
+                    f"{self._cls.__name__}.{method.name} is in concurrency group {method.group!r}, which the class "
+                    f"does not declare; it declares {sorted(groups) or 'none'}"
                 )
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

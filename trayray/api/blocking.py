@@ -158,7 +158,8 @@ def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) ->
     core = session.core()
     if type(ray_waitable) is not ObjectRef:
         raise TypeError(
-            f"ray.cancel() only supported for object refs. For actors, try ray.kill(). Got: {type(ray_waitable).__name__}."
+            "ray.cancel() only supported for object refs. For actors, try ray.kill(). "
+            f"Got: {type(ray_waitable).__name__}."
         )
     if force and ray_waitable._id[8:20] != b"\xff" * 12:
         raise ValueError("force=True is not supported for actor tasks.")

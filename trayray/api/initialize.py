@@ -10,7 +10,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import attrs
 
@@ -68,7 +68,7 @@ class RayContext(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self.address_info)
 
-    def __enter__(self) -> RayContext:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -164,7 +164,8 @@ def is_initialized() -> bool:
 def _check_options(options: dict[str, Any], local_mode: bool) -> None:
     if local_mode:
         raise RuntimeError("local_mode is no longer supported; use a debugger in the worker, or num_cpus=1")
-    known = _WITHOUT_EFFECT | {"_temp_dir", "_memory", "_node_name", "_node_ip_address", "_system_config", "allow_multiple"}
+    meant = {"_temp_dir", "_memory", "_node_name", "_node_ip_address", "_system_config", "allow_multiple"}
+    known = _WITHOUT_EFFECT | meant
     unknown = sorted(set(options) - known)
     if unknown:
         raise RuntimeError(f"Unknown keyword argument(s): {', '.join(unknown)}")
@@ -194,7 +195,8 @@ class _Amounts:
                 raise ValueError(f"Resource quantities must be nonnegative, but {name} is {amount}.")
         if self.object_store_memory is not None and self.object_store_memory < _MINIMUM_STORE:
             raise ValueError(
-                f"object_store_memory is {self.object_store_memory} bytes; the minimum is {_MINIMUM_STORE} bytes (75 MiB)."
+                f"object_store_memory is {self.object_store_memory} bytes; the minimum is {_MINIMUM_STORE} bytes "
+                "(75 MiB)."
             )
 
     def check_absent(self) -> None:
@@ -237,7 +239,8 @@ def _find(address: str | None, options: dict[str, Any]) -> Path | None:
         return None
     if address == "auto":
         raise ConnectionError(
-            "Could not find any running Ray instance; start one with `trayray start --head`, or call init() without an address."
+            "Could not find any running Ray instance; start one with `trayray start --head`, or call init() without an "
+            "address."
         )
     raise ConnectionError(
         f"No cluster of this user listens at {address!r} on this machine. `trayray status` shows what runs; "

@@ -38,7 +38,7 @@ def _pickles(value: Any) -> bool:
 
     try:
         serialize(value)
-    except Exception:
+    except Exception:  # noqa: BLE001 -- whatever a user's __reduce__ raises, it does not pickle
         return False
     return True
 

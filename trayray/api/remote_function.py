@@ -112,7 +112,8 @@ class RemoteFunction:
         if len(body) > _MAX_DEFINITION_BYTES:
             raise ValueError(
                 f"The remote function {self.name} is {len(body)} bytes when pickled, the limit is "
-                f"{_MAX_DEFINITION_BYTES}; it probably captures a large object: put() it and pass the reference instead."
+                f"{_MAX_DEFINITION_BYTES}; it probably captures a large object: put() it and pass the reference "
+                "instead."
             )
         return body
 

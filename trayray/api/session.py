@@ -174,7 +174,7 @@ def connect(session_dir: Path, job_config: Any, *, print_logs: bool, node: NodeP
     def run() -> None:
         try:
             trio.run(main)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 -- whatever it is, the thread that waits for us raises it
             failure.append(_only_error(error))
         finally:
             core.ended.set()
@@ -224,8 +224,13 @@ def end_node(node: NodeProcess) -> None:
 
 
 def _only_error(error: BaseException) -> BaseException:
-    inside = cast("BaseExceptionGroup[Any]", error).exceptions if isinstance(error, BaseExceptionGroup) else ()
-    return _only_error(inside[0]) if len(inside) == 1 else error
+    """The one error inside of nested groups; a group of several as it is."""
+    only: BaseException = error
+    if isinstance(error, BaseExceptionGroup):
+        inside = cast("BaseExceptionGroup[Any]", error).exceptions
+        if len(inside) == 1:
+            only = _only_error(inside[0])
+    return only
 
 
 @atexit.register

@@ -99,7 +99,7 @@ def pack_arguments(core: Any, name: str, args: tuple[Any, ...], kwargs: dict[str
     refs: list[ObjectRef[Any]] = []
     for value in args:
         if type(value) is _REF:
-            refs.append(value)
+            refs.append(value)  # noqa: PERF401 -- with few arguments a comprehension, a call of its own, is slower
     if kwargs or refs:
         refs = []
         args = tuple(_slot(value, refs) if type(value) is _REF else value for value in args)

@@ -54,7 +54,7 @@ class Program:
             with io.open_code(file) as stream:
                 source = stream.read()
             return path, lambda: compile(source, file, "exec")
-        self._put_on_path(path)
+        self._put_on_path(os.path.abspath(path))
         spec = importlib.machinery.PathFinder.find_spec("__main__", [path])
         if spec is None:
             raise SystemExit(f"trayray run: can't find a '__main__' module in {path!r}")
@@ -88,11 +88,14 @@ class Program:
             sys.path[0] = entry
 
     def _without_our_frames(self, show: Callable[..., object]) -> Callable[..., object]:
-        """An exception hook that begins tracebacks at the program's first frame."""
+        """An exception hook that begins tracebacks at the program's first frame, if it got that far."""
 
         def hook(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-            while trace is not None and trace.tb_frame.f_globals is not vars(self._main):
-                trace = trace.tb_next
+            own = trace
+            while own is not None and own.tb_frame.f_globals is not vars(self._main):
+                own = own.tb_next
+            if own is not None or isinstance(error, SyntaxError):
+                trace = own
             show(kind, error.with_traceback(trace), trace)
 
         return hook

@@ -56,8 +56,8 @@ class Actor:
     #: Encoded creation spec, empty until its arguments were ready.
     spec: bytes = b""
     #: What it holds while it lives, and what its node must have.
-    resources: dict[str, float] = attrs.field(factory=dict)
-    placement: dict[str, float] = attrs.field(factory=dict)
+    resources: dict[str, float] = attrs.field(factory=dict[str, float])
+    placement: dict[str, float] = attrs.field(factory=dict[str, float])
     #: Address and id of its worker; empty while it has none.
     address: str = ""
     worker: bytes = b""
@@ -67,7 +67,7 @@ class Actor:
     error: bytes = b""
 
 
-# --- actions -------------------------------------------------------------------------------------------------------------
+# --- actions ---
 
 
 @attrs.frozen
@@ -190,8 +190,8 @@ class ActorTable:
         """A worker's process ended; ``cause`` says how. Its actor is restarted or dead."""
         actions: list[Action] = []
         for actor in [a for a in self.actors.values() if a.worker == worker and a.state is not State.DEAD]:
-            actor.worker, actor.address = b"", ""
             if actor.max_restarts < 0 or actor.restarts < actor.max_restarts:
+                actor.worker, actor.address = b"", ""
                 actor.restarts += 1
                 self._move(actor, State.RESTARTING)
                 actor.cause = cause

@@ -12,7 +12,7 @@ import attrs
 
 from trayray.model.resources import ResourceSet
 
-# --- actions -------------------------------------------------------------------------------------------------------------
+# --- actions ---
 
 
 @attrs.frozen
@@ -51,7 +51,7 @@ class Contention:
 Action = Granted | NeedWorkers | Resumed | Contention
 
 
-# --- state ---------------------------------------------------------------------------------------------------------------
+# --- state ---
 
 
 @attrs.define
@@ -108,7 +108,13 @@ class LeaseTable:
     # --- events ---
 
     def define(
-        self, client: bytes, key: int, resources: ResourceSet, job: bytes, name: str, placement: ResourceSet | None = None
+        self,
+        client: bytes,
+        key: int,
+        resources: ResourceSet,
+        job: bytes,
+        name: str,
+        placement: ResourceSet | None = None,
     ) -> None:
         """A client declares a scheduling class."""
         self.demands[client, key] = Demand(client, key, resources, placement or resources, job, name)

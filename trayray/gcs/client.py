@@ -5,7 +5,7 @@ Not here: the service (``gcs.service``), the wire (``link.grpc_edge``).
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -117,7 +117,7 @@ def _creation_request(creation: Creation) -> v1.CreateActorRequest:
 
 
 @asynccontextmanager
-async def open_gcs_client(host: str, port: int, token: str) -> AsyncIterator[GcsClient]:
+async def open_gcs_client(host: str, port: int, token: str) -> AsyncGenerator[GcsClient]:
     """A client of the GCS at ``host:port``; it connects at its first call."""
     async with open_channel(host, port, token) as channel:
         yield GcsClient(channel)

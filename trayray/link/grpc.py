@@ -18,7 +18,8 @@ import trio
 from grpclib.const import Status
 from grpclib.exceptions import GRPCError, StreamTerminatedError
 
-from trayray.link.grpc_edge import MAX_ERROR_TEXT, AioLoop, ControlChannel, StreamOwner
+from trayray.link.aio_loop import AioLoop
+from trayray.link.grpc_edge import MAX_ERROR_TEXT, ControlChannel, StreamOwner
 from trayray.link.inbox import FrameInbox
 from trayray.link.port import LinkClosed
 from trayray.wire.frames import encode_frame

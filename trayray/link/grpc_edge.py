@@ -12,16 +12,15 @@ import hmac
 import inspect
 import logging
 import socket
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from typing import Any, Protocol, TypeVar, cast, overload
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from typing import Any, TypeVar, cast, overload
 
 import grpclib.client
 import grpclib.server
 import grpclib.utils
 import h2.exceptions
 import trio
-import trio_asyncio
 from betterproto2.grpclib import ServiceBase, ServiceStub
 from grpclib.config import Configuration
 from grpclib.const import Cardinality, Handler, Status
@@ -30,6 +29,7 @@ from grpclib.exceptions import GRPCError, StreamTerminatedError
 from grpclib.protocol import H2Protocol
 
 from trayray.exceptions import AuthenticationError, RpcError
+from trayray.link.aio_loop import AioLoop, open_aio_loop
 
 # trio_asyncio replaces asyncio.current_task; grpclib keeps the one that it found when it was imported, perhaps before.
 grpclib.utils._current_task = asyncio.current_task
@@ -49,43 +49,6 @@ CLOSE_SECONDS = 0.5
 MAX_ERROR_TEXT = 4000
 #: Flow control is each stream's own: one link whose reader is slow must not stop the others of its connection.
 _CONFIGURATION = Configuration(http2_connection_window_size=2**31 - 1, http2_stream_window_size=4 * 1024 * 1024)
-
-
-# ---------------------------------------------------------------------------------------------------------------- loop
-
-
-class AioLoop(Protocol):
-    """What this package uses of trio-asyncio's loop."""
-
-    async def run_aio_coroutine(self, coro: Coroutine[Any, Any, T]) -> T:
-        """Run asyncio code from a Trio task; cancelling the task cancels the code."""
-        ...
-
-    def trio_as_future(self, proc: Callable[..., Awaitable[T]], *args: Any) -> "asyncio.Future[T]":
-        """Run Trio code as a task of the loop; cancelling the future cancels the task."""
-        ...
-
-    def create_task(self, coro: Coroutine[Any, Any, T]) -> "asyncio.Task[T]":
-        """Start asyncio code."""
-        ...
-
-    def call_later(self, delay: float, callback: Callable[[], object]) -> asyncio.TimerHandle:
-        """Call asyncio code in ``delay`` seconds."""
-        ...
-
-
-@asynccontextmanager
-async def _open_aio_loop() -> AsyncGenerator[AioLoop]:
-    """An asyncio loop for the body, whose errors leave as they are, not inside the groups of the loop's nurseries."""
-    failure: Exception | None = None
-    open_loop = cast("Callable[[], AbstractAsyncContextManager[AioLoop]]", cast(Any, trio_asyncio).open_loop)
-    async with open_loop() as loop:
-        try:
-            yield loop
-        except Exception as error:  # noqa: BLE001 - raised again below
-            failure = error
-    if failure is not None:
-        raise failure
 
 
 # -------------------------------------------------------------------------------------------------------------- server
@@ -294,7 +257,7 @@ async def serve_grpc(
     """
     if not token:
         raise ValueError("a server needs the cluster's token; an empty one would let everybody in")
-    async with _open_aio_loop() as loop:
+    async with open_aio_loop() as loop:
         listener = await _listen(host, port)
         async with trio.open_nursery() as nursery:
             server = _Server([_TrioFace(service, loop, nursery) for service in services], token)
@@ -432,7 +395,7 @@ class ControlChannel:
 @asynccontextmanager
 async def open_channel(host: str, port: int, token: str) -> AsyncGenerator[ControlChannel]:
     """A channel to the services at ``host``:``port``; nothing is sent before the first call."""
-    async with _open_aio_loop() as loop:
+    async with open_aio_loop() as loop:
         channel = ControlChannel(host, port, token, loop)
         try:
             yield channel

@@ -28,8 +28,8 @@ class NodeConfig:
     num_cpus: float | None = None
     num_gpus: float | None = None
     memory: int | None = None
-    custom_resources: dict[str, float] = attrs.field(factory=dict)
-    labels: dict[str, str] = attrs.field(factory=dict)
+    custom_resources: dict[str, float] = attrs.field(factory=dict[str, float])
+    labels: dict[str, str] = attrs.field(factory=dict[str, str])
     object_store_memory: int = 0
     #: Process whose end ends this node; 0 for none.
     driver_pid: int = 0

@@ -10,7 +10,8 @@ import os
 import select
 import signal
 import socket
-import sys
+import traceback
+from types import FrameType
 from typing import NoReturn
 
 from trayray.node.process_control import die_with_parent, signal_group
@@ -40,7 +41,7 @@ class ForkServer:
         wakeup_read, wakeup_write = os.pipe()
         os.set_blocking(wakeup_read, False)
         os.set_blocking(wakeup_write, False)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGCHLD, _noted)  # the wakeup descriptor tells of it
         signal.set_wakeup_fd(wakeup_write, warn_on_full_buffer=False)
         poller = select.poll()
         poller.register(self._control, select.POLLIN)
@@ -97,7 +98,7 @@ class ForkServer:
 
             code = run_worker(CoreConfig("worker", worker, self._token), self._session.sockets)
         except BaseException:
-            sys.excepthook(*sys.exc_info())
+            traceback.print_exc()
         finally:
             os._exit(code)
 
@@ -121,6 +122,10 @@ class ForkServer:
         for pid in self._workers:
             os.waitpid(pid, 0)
             signal_group(pid, signal.SIGKILL)
+
+
+def _noted(number: int, frame: FrameType | None) -> None:
+    """A signal handler must exist for the wakeup descriptor to be written."""
 
 
 def run_fork_server(control: socket.socket, session: Session, token: str) -> NoReturn:

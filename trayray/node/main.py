@@ -11,17 +11,17 @@ import secrets
 import socket
 import sys
 from pathlib import Path
+from typing import cast
 
 import trio
 
-import trayray.worker.main  # imported before the fork, so that workers need not
 from trayray.node.config import NodeConfig
 from trayray.node.fork_server import run_fork_server
 from trayray.node.run import run_node
 from trayray.node.session import Session
 
 #: What workers and drivers' pickles need besides; imported here once instead of in every worker.
-_EXTRA_IMPORTS = ("trayray.worker.async_execution", "trayray.api.session", "pickle", "inspect", "asyncio")
+_EXTRA_IMPORTS = ("trayray.worker.main", "trayray.worker.async_execution", "trayray.api.actor_class")
 
 
 def main(argument: str) -> None:
@@ -64,8 +64,8 @@ def _redirect(session: Session) -> None:
 
 
 def _first_error(error: BaseException) -> str:
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
+    if isinstance(error, BaseExceptionGroup):
+        return _first_error(cast("BaseExceptionGroup[BaseException]", error).exceptions[0])
     return f"{type(error).__name__}: {error}"
 
 

@@ -142,7 +142,8 @@ class Raylet:
     async def accept(self, hello: Hello, sock: socket.socket) -> None:
         """Serve one driver or worker until its link ends."""
         job = self.clients.next_job() if hello.role == "driver" else b""
-        client = Client(hello.worker_id, socket_name(hello.worker_id), hello.role, hello.pid, job, _welcome(self, sock, job))
+        address = socket_name(hello.worker_id)
+        client = Client(hello.worker_id, address, hello.role, hello.pid, job, _welcome(self, sock, job))
         self.clients.add(client)
         self.store.connect(client)
         if hello.role == "worker":
@@ -275,9 +276,7 @@ class Raylet:
         worker = self.processes.workers.get(granted.worker)
         client = self.clients.by_id.get(granted.worker)
         job = self.table.leases[granted.lease].demand.job
-        if worker is None or client is None:  # it has just died; its end gives the lease back
-            self._tell_granted(granted)
-        elif worker.job == job:
+        if worker is None or client is None or worker.job == job:  # it has just died; its end gives the lease back
             self._tell_granted(granted)
         else:
             worker.job = client.job = job

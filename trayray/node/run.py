@@ -18,6 +18,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 
 import trio
 
@@ -66,7 +67,7 @@ async def run_node(
     try:
         async with trio.open_nursery() as root:
             await root.start(processes.run)
-            port = await root.start(lambda **kw: serve_grpc(services, token, host=config.ip, port=config.port, **kw))
+            port = await root.start(partial(serve_grpc, services, token, host=config.ip, port=config.port))
             info.address = describe.address = f"{config.ip}:{port}"
             raylet.identity = NodeIdentity(node_id, session.name, str(session.sockets), info.address, config.ip)
             await root.start(network.listen, NODE, raylet.accept)

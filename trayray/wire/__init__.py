@@ -1,4 +1,4 @@
-"""What travels between processes: message structs, frames, payload layout, generated control-plane messages.
+"""What travels between processes: message structs, frames, payload layout, control-plane messages.
 
-Not here: sockets and streams (``trayray.link``), and what a process does with a message (``node``, ``gcs``, ``worker``).
+Not here: sockets and streams (``trayray.link``), and what processes do with messages (``node``, ``worker``).
 """

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-# --- values and references -------------------------------------------------------------------------------------------
+# --- values and references ---
 
 #: Kinds of `Value`.
 INLINE, STORED, ERROR = 0, 1, 2
@@ -38,7 +38,7 @@ class Value(Struct, array_like=True):
     refs: list[RefInfo] | None = None
 
 
-# --- task link: an owner pushes work to an executor --------------------------------------------------------------------
+# --- task link: an owner pushes work to an executor ---
 
 
 class Hello(Struct, array_like=True, tag=0):
@@ -106,7 +106,7 @@ class Blocked(Struct, array_like=True, tag=7):
 
 TaskMessage = Define | Push | Done | Returned | Blocked
 
-# --- peer link: borrowers and owners ------------------------------------------------------------------------------------
+# --- peer link: borrowers and owners ---
 
 
 class Borrow(Struct, array_like=True, tag=1):
@@ -167,7 +167,7 @@ class Reclaim(Struct, array_like=True, tag=8):
 
 PeerMessage = Cancel | Reclaim | Borrow | Borrowed | Release | Want | Ready | CancelRemote
 
-# --- node link: a driver or worker and its node ---------------------------------------------------------------------------
+# --- node link: a driver or worker and its node ---
 
 
 class Welcome(Struct, array_like=True, tag=1):
@@ -401,7 +401,7 @@ NodeMessage = (
     | PeerGone
 )
 
-# --- specifications that travel inside messages ---------------------------------------------------------------------------
+# --- specifications that travel inside messages ---
 
 
 class JobConfig(Struct):
@@ -440,7 +440,7 @@ class ActorSpec(Struct):
     handle: bytes
 
 
-# --- the fork server's pipe ------------------------------------------------------------------------------------------------
+# --- the fork server's pipe ---
 
 
 class Fork(Struct, array_like=True, tag=1):

@@ -9,7 +9,7 @@ import pickle
 import struct
 import threading
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final, cast
 
 ALIGNMENT: Final = 64
 _PLAIN: Final = 0x80
@@ -29,10 +29,6 @@ class Noted(threading.local):
 
 
 noted = Noted()
-
-
-class _ReferencePickler(Protocol):
-    def dump(self, obj: Any) -> None: ...
 
 
 class Serialized:
@@ -127,11 +123,12 @@ def _serialize_any(value: Any) -> Serialized:
         buffers.append(raw)
         return False
 
-    outer, refs = noted.refs, []
+    outer = noted.refs
+    refs: list[Any] = []
     noted.refs = refs
     try:
         with io.BytesIO() as file:
-            pickler: _ReferencePickler = cloudpickle.Pickler(file, protocol=_PROTOCOL, buffer_callback=keep)
+            pickler = cast("pickle.Pickler", cloudpickle.Pickler(file, protocol=_PROTOCOL, buffer_callback=keep))
             pickler.dump(value)
             pickled = file.getvalue()
     finally:

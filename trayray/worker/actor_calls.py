@@ -8,6 +8,7 @@ Not here: creating actors (``actor_creation``), execution (``execution``).
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from trayray.core.call_order import Arguments, CallOrder

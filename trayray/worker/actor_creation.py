@@ -94,7 +94,8 @@ class Creations:
     def _take_over(self, creation: Creation) -> bool:
         """Hold a new creation; whether its arguments are ready."""
         self._creating[creation.spec.actor] = creation
-        creation.ready = not creation.args or all(ref._value is not None and ref._value.kind != ERROR for ref in creation.args)
+        values = [ref._value for ref in creation.args or ()]
+        creation.ready = all(value is not None and value.kind != ERROR for value in values)
         if creation.ready:
             creation.spec.values = self._core.argument_values(creation.args) or []
         return creation.ready
@@ -142,7 +143,8 @@ class Creations:
             await self._core.gcs.create_actor(creation)
         except (RayError, OSError, TimeoutError) as error:
             with self._core.state_lock:
-                self._core.actors.changed(ActorState(spec.actor, "DEAD", "", f"The actor could not be created: {error}"))
+                cause = f"The actor could not be created: {error}"
+                self._core.actors.changed(ActorState(spec.actor, "DEAD", "", cause))
 
     def changed(self, state: ActorState) -> None:
         """The constructor has finished, or never will: its arguments are needed no longer, but for a restart."""

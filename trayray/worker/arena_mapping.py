@@ -18,6 +18,8 @@ _libc.mmap.argtypes = (
     ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long,
 )  # fmt: skip
 _libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
+#: Attribute of a ctypes array, which takes any.
+_HOLDER = "holder"
 _MAP_FAILED = ctypes.c_void_p(-1).value
 
 
@@ -42,6 +44,7 @@ class ArenaMapping:
     def read(self, place: Place, holder: Any) -> memoryview:
         """The bytes of a sealed segment, read-only; ``holder`` lives as long as any view of them."""
         region = (ctypes.c_char * place.size).from_address(self._address + place.offset)
-        region.holder = holder  # every view, slice and array keeps the region alive through the buffer protocol
+        # Every view, slice and array keeps the region alive through the buffer protocol, and it the holder.
+        setattr(region, _HOLDER, holder)
         return memoryview(region).toreadonly().cast("B")
 

@@ -14,12 +14,11 @@ import inspect
 import time
 import types
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-import outcome
 import trio
-import trio_asyncio
 
+from trayray.link.aio_loop import open_aio_loop
 from trayray.wire.messages import Define, Done, Push
 from trayray.worker.calls import Call, Target
 from trayray.worker.current import running
@@ -47,7 +46,7 @@ class CallTask:
         self._finished = False
 
     def cancel(self, msg: Any = None) -> bool:
-        """Raise ``CancelledError`` in the coroutine where it awaits asyncio, Trio's ``Cancelled`` where it awaits Trio."""
+        """Raise ``CancelledError`` where the coroutine awaits asyncio, Trio's ``Cancelled`` where it awaits Trio."""
         if self._finished:
             return False
         self._requests += 1
@@ -95,9 +94,13 @@ class CallTask:
 
 
 @types.coroutine
-def _drive(coroutine: Coroutine[Any, Any, Any], task: CallTask, loop: asyncio.AbstractEventLoop) -> Generator[Any, Any, Any]:
+def _drive(
+    coroutine: Coroutine[Any, Any, Any], task: CallTask, loop: asyncio.AbstractEventLoop
+) -> Generator[Any, Any, Any]:
     """Step ``coroutine`` within a Trio task until it returns."""
-    enter, leave = asyncio.tasks._enter_task, asyncio.tasks._leave_task  # type: ignore[attr-defined]
+    # Meant for other implementations of tasks: asyncio's documentation, "Extending".
+    enter = cast("Callable[[Any, Any], None]", asyncio.tasks._enter_task)
+    leave = cast("Callable[[Any, Any], None]", asyncio.tasks._leave_task)
     step: Callable[[Any], Any] = coroutine.send
     value: Any = None
     while True:
@@ -116,14 +119,15 @@ def _drive(coroutine: Coroutine[Any, Any, Any], task: CallTask, loop: asyncio.Ab
         step = coroutine.send
         try:
             if isinstance(yielded, asyncio.Future):
-                yielded._asyncio_future_blocking = False
-                task.waiting_for = yielded
+                future = cast("asyncio.Future[Any]", yielded)
+                future._asyncio_future_blocking = False
+                task.waiting_for = future
                 if task.must_cancel:
                     task.must_cancel = False
-                    yielded.cancel()
-                value = yield from _wait_future(yielded).__await__()
+                    future.cancel()
+                value = yield from _wait_future(future).__await__()
             elif yielded is None:  # asyncio.sleep(0)
-                value = yield from trio.lowlevel.checkpoint().__await__()
+                value = yield from trio.lowlevel.checkpoint().__await__()  # noqa: ASYNC105 -- awaited by hand
             else:
                 task.in_trio = True
                 value = yield yielded
@@ -175,12 +179,11 @@ async def run_coroutine(coroutine: Coroutine[Any, Any, Any], name: str, register
 def run_async_task(coroutine: Coroutine[Any, Any, Any], name: str) -> Any:
     """Run an ``async def`` task to its end in a loop of its own, in the calling thread."""
 
-    async def main() -> outcome.Outcome[Any]:
-        async with trio_asyncio.open_loop():
-            # Captured, so that the loop's nurseries do not wrap the user's exception in groups of their own.
-            return await outcome.acapture(run_coroutine, coroutine, name, _unregistered)
+    async def main() -> Any:
+        async with open_aio_loop():
+            return await run_coroutine(coroutine, name, _unregistered)
 
-    return trio.run(main).unwrap()
+    return trio.run(main)
 
 
 def _unregistered(task: CallTask) -> None:
@@ -218,7 +221,7 @@ class AsyncExecutor:
         return self._end
 
     async def _main(self, construct: Callable[[], Awaitable[None]]) -> None:
-        async with trio_asyncio.open_loop(), trio.open_nursery() as self._nursery:
+        async with open_aio_loop(), trio.open_nursery() as self._nursery:
             token = trio.lowlevel.current_trio_token()
             self._context = contextvars.copy_context()
             self._executor.become_async(self, token)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +44,8 @@ def load_definition(define: Define) -> Target:
             return Target(define, deserialize(define.body))
         except Exception as error:
             reason = RayError(
-                f"The remote function {define.name} could not be loaded in the worker: {type(error).__name__}: {error}. "
-                "What the function imports or refers to must be importable there too."
+                f"The remote function {define.name} could not be loaded in the worker: "
+                f"{type(error).__name__}: {error}. What the function imports or refers to must be importable there too."
             )
             reason.__cause__ = error
             return Target(define, None, reason)
@@ -92,7 +92,8 @@ class Call:
         push = self.push
         if not push.payload:
             return (), {}
-        adopting.refs = met = []
+        met: list[ObjectRef[Any]] = []
+        adopting.refs = met
         try:
             args, kwargs = deserialize(push.payload)
             if push.values:
@@ -140,7 +141,7 @@ class Call:
         return Value(STORED, b"", self._core.objects.store(serialized, self.owner), refs)
 
     @contextmanager
-    def entered(self) -> Iterator[None]:
+    def entered(self) -> Generator[None]:
         """Within the block, this call is what runs in the thread."""
         token = running.set(self.running)
         try:
@@ -206,7 +207,8 @@ def _split(result: Any, count: int, name: str) -> list[Any]:
         items = list(result)
     except TypeError:
         raise TypeError(
-            f"{name} has num_returns={count} and must return that many values, but it returned one {type(result).__name__}"
+            f"{name} has num_returns={count} and must return that many values, "
+            f"but it returned one {type(result).__name__}"
         ) from None
     if len(items) != count:
         raise ValueError(f"Task {name} returned {len(items)} objects, but num_returns={count}.")

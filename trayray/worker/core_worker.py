@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -246,7 +246,7 @@ class CoreWorker:
             with self.state_lock:
                 while inbox:
                     item = inbox.popleft()
-                    if type(item) is tuple:
+                    if isinstance(item, tuple):
                         item[0](*item[1])
                     elif type(item) is ActorCall:
                         item.client.submit(item)
@@ -359,7 +359,7 @@ class CoreWorker:
         self._stop.set()
 
     @asynccontextmanager
-    async def link_scope(self, link: Link[Any]) -> AsyncIterator[None]:
+    async def link_scope(self, link: Link[Any]) -> AsyncGenerator[None]:
         """The lifetime of a link: it sends while the block runs, and is closed after it."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.run)

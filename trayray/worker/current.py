@@ -38,7 +38,7 @@ class Running:
     resources: dict[str, float]
     job: bytes
     owner: str = ""
-    runtime_env: dict[str, Any] = attrs.field(factory=dict)
+    runtime_env: dict[str, Any] = attrs.field(factory=dict[str, Any])
     cancelled: bool = False
     put_index: int = 0
 

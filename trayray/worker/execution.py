@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -302,7 +302,7 @@ class Executor:
         return threading.get_ident() == self._main_thread and self._current is not None and actor_self() is None
 
     @contextmanager
-    def waiting(self) -> Iterator[None]:
+    def waiting(self) -> Generator[None]:
         """Within the block, the running task waits: its owner takes its other tasks back, its CPUs are lent."""
         connection = self._current
         assert connection is not None

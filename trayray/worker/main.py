@@ -126,7 +126,7 @@ class Worker:
         try:
             os.chdir(config.cwd)
         except OSError as error:
-            print(f"the driver's working directory {config.cwd!r} cannot be entered: {error}", file=sys.stderr)
+            sys.stderr.write(f"the driver's working directory {config.cwd!r} cannot be entered: {error}\n")
         os.environ.update(config.runtime_env.get("env_vars", {}))
 
     def _become(self, spec: ActorSpec, restarted: bool) -> None:
@@ -195,7 +195,7 @@ def _creation_push(spec: ActorSpec) -> Push:
 def run_worker(config: CoreConfig, sockets: Path) -> int:
     """Be a worker until told to end; the exit code. Called once, in a freshly forked process."""
     redirect_output()
-    faulthandler.enable(file=sys.__stderr__)
+    faulthandler.enable(file=2)
     set_title("IDLE")
     return Worker(config, UnixNetwork(sockets, config.token, config.worker_id)).run()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +49,7 @@ class SegmentGuard:
 
 
 class ReadPin:
-    """Held by every view of a segment that another process owns: the store keeps the segment until the last one goes."""
+    """Held by every view of a segment that another process owns: the store keeps it until the last one goes."""
 
     __slots__ = ("_objects", "place", "ref")
 
@@ -278,7 +278,7 @@ class Objects:
         return callback
 
     @contextmanager
-    def watching(self, ref: ObjectRef[Any], call: Callable[[], object]) -> Iterator[bool]:
+    def watching(self, ref: ObjectRef[Any], call: Callable[[], object]) -> Generator[bool]:
         """Within the block, ``call`` is called when the value arrives; yields whether it has yet to."""
         callback = Callback(call)
         with self.core.references.lock:

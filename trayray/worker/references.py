@@ -204,7 +204,7 @@ class ThreadWaiter:
         if self.remaining <= 0:
             return
         self.remaining -= 1
-        value = ref._value  # pyright: ignore[reportPrivateUsage] -- waiters are part of the reference's machinery
+        value = ref._value
         if self._eager and value is not None and value.kind == ERROR:
             self.remaining = 0
         if self.remaining <= 0:
@@ -417,9 +417,10 @@ class ReferenceTable:
 
         with self.lock:
             ref = self.known.get(object_id)
-            anew = ref is not None and isinstance(ref._guard, LoanGuard)
-            if anew:  # borrowed again meanwhile: the loan goes on
-                ref._guard.registered = True
+            guard = None if ref is None else ref._guard
+            anew = isinstance(guard, LoanGuard)
+            if isinstance(guard, LoanGuard):  # borrowed again meanwhile: the loan goes on
+                guard.registered = True
         if not anew and owner not in self._gone:
             self._send(owner, [Release([object_id])])
 

@@ -29,8 +29,8 @@ from trayray.wire.messages import (
     Push,
     Reclaim,
     RefInfo,
-    ReturnLease,
     Returned,
+    ReturnLease,
     TaskMessage,
     Value,
 )
@@ -93,7 +93,7 @@ class TaskLink:
     address: str
     link: Link[TaskMessage]
     #: Templates that the worker knows.
-    defined: set[int] = attrs.field(factory=set)
+    defined: set[int] = attrs.field(factory=set[int])
     #: The lease at present, and its class.
     lease: int | None = None
     key: int = 0
@@ -157,7 +157,7 @@ class TaskSubmitter:
         key = self._keys.get(shape)
         if key is None:
             key = self._keys[shape] = len(self._keys) + 1
-            self.queues[key] = queue = ClassQueue()
+            queue = self.queues[key] = ClassQueue[PendingTask]()
             queue.contended = self._contended
             self._core.to_node([DefineClass(key, template.resources, define.job, name)])
         self._template_keys[define.call] = key

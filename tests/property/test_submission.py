@@ -4,7 +4,6 @@ The model stands for the world: workers run the head of what was pushed to them,
 the queue hands out in time is judged by rules that do not know how it decides.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -51,7 +50,7 @@ class QueueAgainstWorld(RuleBasedStateMachine):
         self.granted = self.returned = self.lost = 0
         self.wanted = 0
 
-    def lease(self, data: st.DataObject, among: Sequence[int] | None = None) -> int:
+    def lease(self, data: st.DataObject, among: list[int] | None = None) -> int:
         return data.draw(st.sampled_from(sorted(self.workers) if among is None else among))
 
     # --- the owner ---
@@ -249,9 +248,7 @@ class QueueAgainstWorld(RuleBasedStateMachine):
             assert self.wanted > self.granted
         for lease, mine in self.queue.leases.items():
             assert not mine.reclaiming or self.workers[lease].asked, "waits for an answer that nobody owes"
-            if mine.in_flight and self.queued:
-                continue
-            if not self.queue.queue and not mine.in_flight:
+            if not self.queued and not mine.in_flight:
                 assert self.queue.next_deadline() is not None, "an idle lease that nobody will look at again"
 
     @invariant()

@@ -86,12 +86,9 @@ def start(head: bool, address: str | None, block: bool, **options: Any) -> None:
         raise click.UsageError("--head starts a new cluster, --address names one to join: give one of them")
     config = _node_config(options, os.getpid() if block else 0)
     if block:
-        # Before there is a node, so that no signal in between leaves it behind: it watches this process.
-        signal.signal(signal.SIGTERM, _interrupt)
-    node = _start(config)
-    _say_how_to_go_on(node, block)
-    if block:
-        _stay(node)
+        _run_in_foreground(config)
+    else:
+        _say_how_to_go_on(_start(config), block)
 
 
 def _node_config(options: dict[str, Any], owner: int) -> NodeConfig:
@@ -165,17 +162,22 @@ def _say_how_to_go_on(node: NodeProcess, block: bool) -> None:
     )
 
 
-def _stay(node: NodeProcess) -> NoReturn:
+def _run_in_foreground(config: NodeConfig) -> NoReturn:
     """Until the node ends or this command is told to; the exit code says which."""
     from trayray.api.session import end_node
     from trayray.node.process_control import describe_status
 
+    signal.signal(signal.SIGTERM, _interrupt)
+    node: NodeProcess | None = None
     try:
+        node = _start(config)
+        _say_how_to_go_on(node, block=True)
         code = node.process.wait()
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        end_node(node)
+        if node is not None:  # one that is just starting ends by itself: it watches this process
+            end_node(node)
         click.echo("Stopped.")
         raise SystemExit(0) from None
     if code == 0:

@@ -102,6 +102,8 @@ class Gcs:
         state = _state_of(self.actors.actors[actor_id])
         for client in self._watchers.get(actor_id, ()):
             client.send([state])
+        if state.state == "DEAD":  # nothing more will happen to it
+            self._watchers.pop(actor_id, None)
 
     # --- actors ---
 

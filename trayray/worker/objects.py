@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from trayray.exceptions import (
     GetTimeoutError,
     ObjectStoreFullError,
-    RaySystemError,
     RayTaskError,
 )
 from trayray.model.ids import object_id
@@ -291,19 +290,6 @@ class Objects:
             if registered:
                 self.core.references.remove_waiter(ref, callback)
 
-    async def await_in_trio(self, ref: ObjectRef[Any]) -> Any:
-        """The value, awaited by a Trio task of any loop."""
-        import trio
-
-        token = trio.lowlevel.current_trio_token()
-        arrived = trio.Event()
-        with self.watching(ref, lambda: token.run_sync_soon(arrived.set)) as waiting:
-            if waiting:
-                await arrived.wait()
-            else:
-                await trio.lowlevel.checkpoint()
-        return self.load(ref)
-
 
 class _Creation:
     """A request for a segment that a thread waits for."""
@@ -315,7 +301,3 @@ class _Creation:
         self.place: Place | None = None
         self.error = ""
 
-
-def not_connected() -> RaySystemError:
-    """The error of a call that needs a cluster."""
-    return RaySystemError("Ray has not been started yet. You can start Ray with 'ray.init()'.")

@@ -8,21 +8,23 @@ Not here: sending (``peers``), the arena (``objects``), values' layout (``wire.s
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, final
 from weakref import WeakValueDictionary
 
-from trayray.exceptions import ObjectLostError, OwnerDiedError
+from trayray.exceptions import ObjectLostError, OwnerDiedError, RaySystemError
 from trayray.model.ids import JobID, TaskID
 from trayray.wire.messages import ERROR, RefInfo, Value
 from trayray.wire.serialization import noted, serialize
+from trayray.worker.awaiting import asyncio_future_of, await_value, future_of
 from trayray.worker.current import core_worker
 
 if TYPE_CHECKING:
+    import asyncio
+    import concurrent.futures
+
     from trayray.worker.core_worker import CoreWorker
 
 T = TypeVar("T")
@@ -102,44 +104,15 @@ class ObjectRef(Generic[T_co]):
     # --- waiting ---
 
     def __await__(self) -> Generator[Any, Any, T_co]:
-        core = _connected(self)
-        if _in_trio():
-            return core.objects.await_in_trio(self).__await__()
-        return self._await_in_asyncio(core).__await__()
-
-    async def _await_in_asyncio(self, core: CoreWorker) -> Any:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
-
-        def ready() -> None:
-            if not future.done():
-                future.set_result(None)
-
-        with core.objects.watching(self, lambda: loop.call_soon_threadsafe(ready)) as waiting:
-            if waiting:
-                await future
-        return core.objects.load(self)
+        return await_value(_connected(self), self).__await__()
 
     def future(self) -> concurrent.futures.Future[T_co]:
-        """A future of the value; cancelling it does not cancel the task."""
-        core = _connected(self)
-        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-
-        def resolve() -> None:
-            if future.set_running_or_notify_cancel():
-                try:
-                    value = core.objects.load(self)
-                except BaseException as error:
-                    future.set_exception(error)
-                else:
-                    future.set_result(value)
-
-        core.objects.when_ready(self, resolve)
-        return future
+        """A ``concurrent.futures`` future of the value; cancelling it does not cancel the task."""
+        return future_of(_connected(self), self)
 
     def as_future(self, _internal: bool = False) -> asyncio.Future[T_co]:
         """An asyncio future of the value, in the running loop."""
-        return asyncio.wrap_future(self.future())
+        return asyncio_future_of(_connected(self), self)
 
     # --- travelling ---
 
@@ -165,28 +138,9 @@ def revive(object_id: bytes, owner: str) -> ObjectRef[Any]:
 def _connected(ref: ObjectRef[Any]) -> CoreWorker:
     core = core_worker()
     if core is None:
-        from trayray.exceptions import RaySystemError
-
-        raise RaySystemError(f"{ref!r} belongs to a cluster that this process has left; call trayray.init() first")
+        text = f"{ref!r} belongs to a cluster that this process has left; call trayray.init() first"
+        raise RaySystemError(RuntimeError(text))
     return core
-
-
-def _in_trio() -> bool:
-    """Whether the caller is a Trio task that may run Trio traps (an asyncio task on a trio-asyncio loop may not)."""
-    import sys
-
-    trio = sys.modules.get("trio")
-    if trio is None:
-        return False
-    try:
-        trio.lowlevel.current_task()
-    except RuntimeError:
-        return False
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return True
-    return asyncio.current_task() is None
 
 
 class ThreadWaiter:

@@ -281,6 +281,8 @@ class TaskSubmitter:
                 with self._core.state_lock:
                     self._handle(link, messages)
                     self.flush()
+        if link.lease is None and self._links.get(link.worker) is link:
+            del self._links[link.worker]
 
     def _handle(self, link: TaskLink, messages: list[TaskMessage]) -> None:
         if type(messages[0]) is Done and link.lease is not None:

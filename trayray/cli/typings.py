@@ -1,0 +1,105 @@
+"""``trayray typings``: the stub with which pyright accepts ``.remote`` on an actor's methods that are not decorated.
+
+pyright has no plugins, but a project's stub directory comes before its own stubs of the standard library, and it looks
+attributes of bound methods up in ``types.MethodType``. The stub is pyright's own ``types.pyi`` with two attributes
+added; their calls are untyped. Not here: mypy, which has a plugin for the same (``trayray.mypy``).
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+
+import click
+
+_CLASS = "class MethodType:\n"
+_HEAD = """\
+# Written by `trayray typings`; write it again when pyright was updated. pyright's own types.pyi follows, where MethodType
+# has got `remote` and `options`: actors' methods that are not decorated have them.
+# pyright: basic
+# type: ignore
+from trayray.api.shapes import actors as _shapes
+"""
+_ADDED = """\
+    @property
+    def remote(self) -> _shapes.UntypedRemote: ...
+    @property
+    def options(self) -> _shapes.UntypedOptions: ...
+"""
+
+
+def write_typings(target: Path) -> Path:
+    """Write the stub into the directory ``target``, pyright's ``stubPath`` (by default the project's ``typings``).
+
+    Returns the path of the file, which may be overwritten.
+
+    Raises:
+        FileNotFoundError: pyright is not installed, neither for this Python nor on PATH.
+        ValueError: pyright does not say where its stubs are, or its stub is not as expected.
+        OSError: ``target`` cannot be written.
+    """
+    stub = target / "types.pyi"
+    text = with_remote(_standard_stub().read_text(encoding="utf-8"))
+    target.mkdir(parents=True, exist_ok=True)
+    stub.write_text(text, encoding="utf-8")
+    return stub
+
+
+def with_remote(source: str) -> str:
+    """The text of a ``types.pyi`` with ``remote`` and ``options`` added to ``MethodType``.
+
+    Raises:
+        ValueError: there is no single ``MethodType``.
+    """
+    if source.count(_CLASS) != 1:
+        raise ValueError(f"pyright's types.pyi has no single line {_CLASS.strip()!r}; this version of it is not known")
+    return _HEAD + source.replace(_CLASS, _CLASS + _ADDED)
+
+
+def _standard_stub() -> Path:
+    """Where the installed pyright has its stub of the module ``types``."""
+    with tempfile.TemporaryDirectory(prefix="trayray-typings-") as nothing:
+        shown = subprocess.run(
+            [*_pyright(), "--verbose", "--project", nothing],  # without files: it only says where it would look
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    for line in shown.stdout.splitlines():
+        stub = Path(line.strip(), "types.pyi")
+        if stub.parent.name == "stdlib" and stub.is_file():
+            return stub
+    raise ValueError(
+        "`pyright --verbose` does not say where its stubs of the standard library are; it says:\n"
+        f"{shown.stdout}{shown.stderr}"
+    )
+
+
+def _pyright() -> list[str]:
+    """How to call the pyright of this environment, else the one on PATH."""
+    if find_spec("pyright") is not None:
+        return [sys.executable, "-m", "pyright"]
+    found = shutil.which("pyright")
+    if found is None:
+        raise FileNotFoundError("pyright is not installed: `pip install pyright`, or put the `pyright` command on PATH")
+    return [found]
+
+
+@click.command()
+@click.argument("target", type=click.Path(file_okay=False, path_type=Path), default="typings")
+def typings(target: Path) -> None:
+    """Write a stub with which pyright accepts `.remote` on actors' methods that are not decorated.
+
+    TARGET is the directory for it, `typings` by default: that is where pyright looks (its setting `stubPath`). Calls of
+    such methods then pass as untyped; with `@trayray.method` on the method they keep their types, without any stub.
+    """
+    try:
+        stub = write_typings(target)
+    except (OSError, ValueError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"Wrote {stub}. Write it again when pyright was updated.")

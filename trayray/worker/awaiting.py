@@ -1,0 +1,95 @@
+"""Awaiting a reference: under Trio, under asyncio, and as a ``concurrent.futures`` future.
+
+Not here: blocking calls (``objects``), the reference itself (``references``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trayray.worker.core_worker import CoreWorker
+    from trayray.worker.references import ObjectRef
+
+
+async def await_value(core: CoreWorker, ref: ObjectRef[Any]) -> Any:
+    """The value of ``ref``, awaited in whatever loop the caller runs in."""
+    if _in_trio():
+        return await _await_in_trio(core, ref)
+    return await _await_in_asyncio(core, ref)
+
+
+def _in_trio() -> bool:
+    """Whether the caller is a Trio task. An asyncio task on a trio-asyncio loop is none, though Trio runs it."""
+    trio = sys.modules.get("trio")
+    if trio is None:
+        return False
+    try:
+        trio.lowlevel.current_task()
+    except RuntimeError:
+        return False
+    try:
+        return asyncio.current_task() is None
+    except RuntimeError:  # no asyncio loop here at all
+        return True
+
+
+async def _await_in_trio(core: CoreWorker, ref: ObjectRef[Any]) -> Any:
+    import trio
+
+    token = trio.lowlevel.current_trio_token()
+    arrived = trio.Event()
+    def wake() -> None:
+        with contextlib.suppress(trio.RunFinishedError):  # the waiting loop has ended meanwhile
+            token.run_sync_soon(arrived.set)
+
+    with core.objects.watching(ref, wake) as waiting:
+        if waiting:
+            await arrived.wait()
+        else:
+            await trio.lowlevel.checkpoint()
+    return core.objects.load(ref)
+
+
+async def _await_in_asyncio(core: CoreWorker, ref: ObjectRef[Any]) -> Any:
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+
+    def ready() -> None:
+        if not future.done():
+            future.set_result(None)
+
+    def wake() -> None:
+        with contextlib.suppress(RuntimeError):  # the waiting loop has been closed meanwhile
+            loop.call_soon_threadsafe(ready)
+
+    with core.objects.watching(ref, wake) as waiting:
+        if waiting:
+            await future
+    return core.objects.load(ref)
+
+
+def future_of(core: CoreWorker, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:
+    """A future of the value; cancelling it does not cancel the task."""
+    future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+
+    def resolve() -> None:
+        if future.set_running_or_notify_cancel():
+            try:
+                value = core.objects.load(ref)
+            except BaseException as error:
+                future.set_exception(error)
+            else:
+                future.set_result(value)
+
+    core.objects.when_ready(ref, resolve)
+    return future
+
+
+def asyncio_future_of(core: CoreWorker, ref: ObjectRef[Any]) -> asyncio.Future[Any]:
+    """An asyncio future of the value, in the running loop."""
+    return asyncio.wrap_future(future_of(core, ref))

@@ -1,6 +1,6 @@
 """Calls of an actor reach it in the order of submission, whatever happens to their arguments and to the actor.
 
-The model is the list of all calls ever submitted, each with what has become of it.
+The model is the list of all calls ever submitted, each with what has become of it, and the line of those not sent.
 """
 
 from dataclasses import dataclass, field
@@ -41,34 +41,34 @@ class OrderAgainstHistory(RuleBasedStateMachine):
     def start(self, ordered: bool) -> None:
         self.queue: CallOrder[Call] = CallOrder(ordered=ordered)
         self.calls: list[Call] = []
+        self.line: list[Call] = []
         self.process = Process()
-
-    def waiting(self) -> list[Call]:
-        return [call for call in self.calls if not call.sent and not call.gone]
 
     def unanswered(self) -> list[Call]:
         return [call for call in self.calls if call.sent and not call.gone]
 
     def lacking(self) -> list[Call]:
-        return [call for call in self.waiting() if call.arguments is Arguments.MISSING]
+        return [call for call in self.line if call.arguments is Arguments.MISSING]
 
     @rule(arguments=st.sampled_from(Arguments))
     def submit(self, arguments: Arguments) -> None:
         call = Call(next(self.numbers), arguments)
         self.queue.submit(call)
         self.calls.append(call)
+        self.line.append(call)
 
     @precondition(lambda self: self.lacking())
     @rule(data=st.data(), arguments=st.sampled_from([Arguments.READY, Arguments.FAILED]))
     def an_argument_comes(self, data: st.DataObject, arguments: Arguments) -> None:
         data.draw(st.sampled_from(self.lacking())).arguments = arguments
 
-    @precondition(lambda self: self.waiting())
+    @precondition(lambda self: self.line)
     @rule(data=st.data())
     def withdraw(self, data: st.DataObject) -> None:
-        call = data.draw(st.sampled_from(self.waiting()))
+        call = data.draw(st.sampled_from(self.line))
         assert self.queue.withdraw(call)
         assert not self.queue.withdraw(call)
+        self.line.remove(call)
         call.gone = True
 
     @precondition(lambda self: self.unanswered())
@@ -89,13 +89,14 @@ class OrderAgainstHistory(RuleBasedStateMachine):
             else:
                 call.gone = True
         self.queue.resubmit(again)
+        self.line = again + self.line
         self.process = Process()
 
     @rule()
     def flush(self) -> None:
         expected_sent: list[Call] = []
         expected_failed: list[Call] = []
-        for call in self.model_order():
+        for call in self.line:
             if call.arguments is Arguments.MISSING:
                 if self.queue.ordered:
                     break
@@ -110,17 +111,9 @@ class OrderAgainstHistory(RuleBasedStateMachine):
             call.sent = True
         for call in failed:
             call.gone = True
+        self.line = [call for call in self.line if not call.sent and not call.gone]
         self.process.received += sent
         assert self.queue.take_sendable(lambda call: call.arguments) == ([], [])
-
-    def model_order(self) -> list[Call]:
-        """Submission order; in unordered actors what is sent again goes before what never was."""
-        return self.waiting() if self.queue.ordered else list(self.queue_contents())
-
-    def queue_contents(self) -> list[Call]:
-        contents = self.queue.take_all()
-        self.queue.resubmit(contents)
-        return contents
 
     @invariant()
     def a_process_of_an_ordered_actor_receives_in_submission_order(self) -> None:
@@ -131,9 +124,13 @@ class OrderAgainstHistory(RuleBasedStateMachine):
 
     @invariant()
     def a_call_is_here_exactly_until_it_is_sent(self) -> None:
-        contents = self.queue_contents()
-        assert len(self.queue) == len(contents)
-        assert sorted(call.number for call in contents) == [call.number for call in self.waiting()]
+        assert len(self.queue) == len(self.line)
+        contents = self.queue.take_all()
+        self.queue.resubmit(contents)
+        assert contents == self.line
+        assert {call.number for call in contents} == {
+            call.number for call in self.calls if not call.sent and not call.gone
+        }
 
     def teardown(self) -> None:
         """Once all arguments are there nothing stays behind."""

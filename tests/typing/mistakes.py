@@ -62,7 +62,7 @@ f.remote(int_ref, int_ref)  # E
 f.remote(int_ref, 2)  # E
 f.remote(int_ref, y=2)  # E
 f(1)  # E
-print(f.missing)  # E
+wrong_attribute = f.missing  # E
 f.options(num_cpu=1).remote(1)  # E
 f.options(num_cpus="a").remote(1)  # E
 f.options(num_cpus=1).remote("a")  # E
@@ -99,7 +99,7 @@ ray.remote(num_cpu=1)  # E
 ray.remote(num_cpus="1")  # E
 ray.method(num_return=2)  # E
 ray.remote(1)  # E
-print(ray.no_such_name)  # E
+wrong_name = ray.no_such_name  # E
 ray.task(num_return=2)  # E
 ray.task(max_restarts=2)  # E
 ray.wait(f.remote(1))  # E

@@ -84,7 +84,8 @@ def report(found: ClusterStatus, time: str) -> Iterator[str]:
     yield from ("", "Cluster", _RULE)
     yield f" {found.info.address}, up {_duration(found.head.uptime_seconds)}, version {found.info.version}"
     yield f" {_count(found.head.workers, 'worker process')}, {found.head.idle_workers} idle"
-    yield f" {_count(found.head.store_objects, 'object')} in the object store: {_bytes(found.head.store_used)} of {_bytes(found.head.store_capacity)}"
+    used, capacity = _bytes(found.head.store_used), _bytes(found.head.store_capacity)
+    yield f" {_count(found.head.store_objects, 'object')} in the object store: {used} of {capacity}"
     yield f" logs: {found.info.session_dir}/logs"
 
 

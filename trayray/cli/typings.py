@@ -18,10 +18,9 @@ import click
 
 _CLASS = "class MethodType:\n"
 _HEAD = """\
-# Written by `trayray typings`; write it again when pyright was updated. pyright's own types.pyi follows, where MethodType
-# has got `remote` and `options`: actors' methods that are not decorated have them.
+# Written by `trayray typings`; write it again when pyright was updated. pyright's own types.pyi follows, where
+# MethodType has got `remote` and `options`: actors' methods that are not decorated have them.
 # pyright: basic
-# type: ignore
 from trayray.api.shapes import actors as _shapes
 """
 _ADDED = """\
@@ -33,18 +32,19 @@ _ADDED = """\
 
 
 def write_typings(target: Path) -> Path:
-    """Write the stub into the directory ``target``, pyright's ``stubPath`` (by default the project's ``typings``).
+    """Write the stub below the directory ``target``, into one named ``stdlib``: that has to be pyright's ``stubPath``.
 
-    Returns the path of the file, which may be overwritten.
+    pyright tells by that name that classes of the stub are the standard library's. Returns the path of the file; one
+    that is there already is overwritten.
 
     Raises:
         FileNotFoundError: pyright is not installed, neither for this Python nor on PATH.
         ValueError: pyright does not say where its stubs are, or its stub is not as expected.
         OSError: ``target`` cannot be written.
     """
-    stub = target / "types.pyi"
     text = with_remote(_standard_stub().read_text(encoding="utf-8"))
-    target.mkdir(parents=True, exist_ok=True)
+    stub = target / "stdlib" / "types.pyi"
+    stub.parent.mkdir(parents=True, exist_ok=True)
     stub.write_text(text, encoding="utf-8")
     return stub
 
@@ -95,11 +95,13 @@ def _pyright() -> list[str]:
 def typings(target: Path) -> None:
     """Write a stub with which pyright accepts `.remote` on actors' methods that are not decorated.
 
-    TARGET is the directory for it, `typings` by default: that is where pyright looks (its setting `stubPath`). Calls of
-    such methods then pass as untyped; with `@trayray.method` on the method they keep their types, without any stub.
+    It is written below the directory TARGET, `typings` by default; tell pyright with its setting `stubPath`, which this
+    command shows. Calls of such methods then pass as untyped. Methods with `@trayray.method` keep their types, and need
+    no stub. mypy takes the file for a module of the project: if it is run on directories, exclude this one there.
     """
     try:
         stub = write_typings(target)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from None
-    click.echo(f"Wrote {stub}. Write it again when pyright was updated.")
+    click.echo(f"Wrote {stub}; write it again when pyright was updated. In pyproject.toml:\n")
+    click.echo(f'[tool.pyright]\nstubPath = "{stub.parent.as_posix()}"')

@@ -34,7 +34,7 @@ class CallOrder(Generic[C]):
         self._queue.append(call)
 
     def resubmit(self, calls: Iterable[C]) -> None:
-        """Calls that were sent and have to be sent again, in the order of their submission: before all that wait."""
+        """Calls that were sent and have to be sent again, in the order in which they were: before all that wait."""
         self._queue.extendleft(reversed(list(calls)))
 
     def withdraw(self, call: C) -> bool:

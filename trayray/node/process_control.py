@@ -1,10 +1,13 @@
-"""Linux's means to bind processes together: parent-death signals, process descriptors, names of signals."""
+"""Linux's means to bind processes together: parent-death signals, subreapers, process groups, names of signals."""
 
 import ctypes
 import os
 import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -14,6 +17,74 @@ def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:
         os._exit(1)
+
+
+def adopt_orphans() -> None:
+    """Descendants that lose their parent become children of this process from now on, instead of nobody's."""
+    if _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")
+
+
+def children() -> list[int]:
+    """This process's children, adopted ones and those that wait to be reaped included."""
+    own, found = os.getpid(), list[int]()
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                # The name in brackets may hold anything; the parent is the second field after it.
+                fields = Path(f"/proc/{name}/stat").read_bytes().rpartition(b")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+                continue
+            if int(fields[1]) == own:
+                found.append(int(name))
+    return found
+
+
+def initial_environment(pid: int) -> list[bytes]:
+    """``NAME=value`` lines that a process was started with; none when it is gone or runs as somebody else."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return []
+
+
+def kill_tree(spared: Callable[[int], bool], seconds: float) -> None:
+    """Kill and reap this process's children that are not ``spared``, and theirs as they are adopted, until none is left.
+
+    Args:
+        spared: whether a child is left alone.
+        seconds: the longest that this may take; what the kernel holds longer dies when it lets go.
+    """
+    deadline = time.monotonic() + seconds
+    pause = 0.001
+    while condemned := [pid for pid in children() if not spared(pid)]:
+        for pid in condemned:
+            kill(pid)
+        while _reap(condemned) and time.monotonic() < deadline:
+            time.sleep(pause)
+            pause = min(pause * 2, 0.02)
+        if time.monotonic() >= deadline:
+            return
+
+
+def _reap(pids: list[int]) -> bool:
+    """Reap those of these children that have ended; whether any has not."""
+    for pid in list(pids):
+        try:
+            ended, _ = os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            ended = pid
+        if ended:
+            pids.remove(pid)
+    return bool(pids)
+
+
+def kill(pid: int) -> None:
+    """SIGKILL for one process, unless it has ended or runs as somebody else."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        return
 
 
 def describe_status(status: int) -> str:

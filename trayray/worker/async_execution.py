@@ -13,8 +13,9 @@ import contextvars
 import inspect
 import time
 import types
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import trio
 
@@ -22,7 +23,7 @@ from trayray.link.aio_loop import open_aio_loop
 from trayray.wire.messages import Define, Done, Push
 from trayray.worker.calls import Call, Target
 from trayray.worker.current import running
-from trayray.worker.execution import Connection, Executor, ExitRequested, exit_request
+from trayray.worker.execution import Connection, Executor, ExitRequested, exit_request, unknown_group
 
 if TYPE_CHECKING:
     from trayray.wire.messages import ActorSpec
@@ -40,23 +41,35 @@ class CallTask:
         self.must_cancel = False
         #: The asyncio future that the coroutine waits for.
         self.waiting_for: asyncio.Future[Any] | None = None
-        #: The coroutine waits in Trio.
-        self.in_trio = False
+        #: The Trio task, while the coroutine waits in Trio.
+        self.in_trio: trio.lowlevel.Task | None = None
         self._context = contextvars.copy_context()
         self._finished = False
 
     def cancel(self, msg: Any = None) -> bool:
-        """Raise ``CancelledError`` where the coroutine awaits asyncio, Trio's ``Cancelled`` where it awaits Trio."""
+        """Raise ``CancelledError`` once, where the coroutine waits: what asyncio's own primitives ask for."""
         if self._finished:
             return False
         self._requests += 1
-        if self.waiting_for is not None and self.waiting_for.cancel(msg):
-            return True
-        if self.in_trio:
-            self._scope.cancel()
-        else:
+        if not self._interrupt(msg):
             self.must_cancel = True
         return True
+
+    def _interrupt(self, msg: Any) -> bool:
+        if self.waiting_for is not None:
+            return self.waiting_for.cancel(msg)
+        # Without an abort function it is shielded, or has been woken: then the next wait is the one to end.
+        if self.in_trio is None or self.in_trio._abort_func is None:
+            return False
+        self.in_trio._attempt_abort(_raise_cancelled)
+        return True
+
+    def cancel_call(self) -> None:
+        """The caller cancels: as `cancel`, but a wait in Trio is ended by Trio's own ``Cancelled``."""
+        if self.in_trio is not None:
+            self._scope.cancel()
+        else:
+            self.cancel()
 
     def cancelling(self) -> int:
         return self._requests
@@ -93,6 +106,10 @@ class CallTask:
         return f"<CallTask {self._name!r}>"
 
 
+def _raise_cancelled() -> NoReturn:
+    raise asyncio.CancelledError
+
+
 @types.coroutine
 def _drive(
     coroutine: Coroutine[Any, Any, Any], task: CallTask, loop: asyncio.AbstractEventLoop
@@ -103,8 +120,10 @@ def _drive(
     leave = cast("Callable[[Any, Any], None]", asyncio.tasks._leave_task)
     step: Callable[[Any], Any] = coroutine.send
     value: Any = None
+    waiter = trio.lowlevel.current_task()
+    from_trio = False
     while True:
-        if task.must_cancel:
+        if task.must_cancel and not from_trio:  # what a wait in Trio has brought must not be lost
             task.must_cancel = False
             step, value = coroutine.throw, asyncio.CancelledError()
         asyncio._set_running_loop(loop)
@@ -117,6 +136,7 @@ def _drive(
             leave(loop, task)
             asyncio._set_running_loop(None)
         step = coroutine.send
+        from_trio = False
         try:
             if isinstance(yielded, asyncio.Future):
                 future = cast("asyncio.Future[Any]", yielded)
@@ -129,13 +149,14 @@ def _drive(
             elif yielded is None:  # asyncio.sleep(0)
                 value = yield from trio.lowlevel.checkpoint().__await__()  # noqa: ASYNC105 -- awaited by hand
             else:
-                task.in_trio = True
+                task.in_trio = waiter
+                from_trio = True
                 value = yield yielded
         except BaseException as error:
             step, value = coroutine.throw, error
         finally:
             task.waiting_for = None
-            task.in_trio = False
+            task.in_trio = None
 
 
 async def _wait_future(future: asyncio.Future[Any]) -> None:
@@ -194,7 +215,10 @@ class ConcurrencyGroup:
     """At most ``limit`` calls of a group are in progress; the others wait in order of arrival."""
 
     def __init__(self, limit: int) -> None:
-        self.limiter = trio.Semaphore(limit)
+        self.free = limit
+        self.waiting: deque[tuple[Connection, Call]] = deque()
+        #: Calls whose turn it is, taken by the Trio tasks that were started for them.
+        self.due: deque[tuple[Connection, Call]] = deque()
 
 
 class AsyncExecutor:
@@ -206,8 +230,8 @@ class AsyncExecutor:
         self._groups = {"": ConcurrencyGroup(spec.max_concurrency)} | {
             name: ConcurrencyGroup(limit) for name, limit in spec.groups.items()
         }
-        #: Calls in progress or waiting for their group, by task id.
-        self._calls: dict[bytes, CallTask | None] = {}
+        #: Calls that await something, by task id.
+        self._calls: dict[bytes, CallTask] = {}
         self._end: ExitRequested | None = None
         self._nursery: trio.Nursery
         self._replies: dict[Connection, list[Done]] = {}
@@ -224,17 +248,13 @@ class AsyncExecutor:
         async with open_aio_loop(), trio.open_nursery() as self._nursery:
             token = trio.lowlevel.current_trio_token()
             self._context = contextvars.copy_context()
-            self._executor.become_async(self, token)
-            await construct()
+            for connection in self._executor.become_async(self, token):
+                self._nursery.start_soon(self._read, connection)
+            try:
+                await construct()
+            except ExitRequested as end:
+                self.finish(end)
             self._nursery.start_soon(self._send_replies)
-            with self._executor.lock:
-                connections = list(self._executor.connections.values())
-                queued = list(self._executor.queue)
-                self._executor.queue.clear()
-            for connection, push in queued:
-                self._start(connection, push)
-            for connection in connections:
-                self._nursery.start_soon(self._serve, connection)
 
     def add_connection(self, connection: Connection) -> None:
         """A caller has connected (main thread)."""
@@ -249,41 +269,63 @@ class AsyncExecutor:
             self.finish(end)
 
     def finish(self, end: ExitRequested) -> None:
-        """Leave: calls in progress are cancelled (main thread)."""
+        """Leave: calls in progress are cancelled, what has ended is answered (main thread)."""
         self._end = end
+        self._send_now()
         self._nursery.cancel_scope.cancel()
 
     def cancel(self, task: bytes) -> None:
         """Cancel a call (main thread)."""
         call = self._calls.get(task)
         if call is not None:
-            call.cancel()
+            call.cancel_call()
         else:
             self._executor.cancelled.add(task)
 
     async def _serve(self, connection: Connection) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(connection.link.run)
-            while messages := await connection.link.receive():
-                for message in messages:
-                    if type(message) is Push:
-                        self._start(connection, message)
-                    elif type(message) is Define:
-                        self._executor.define(connection, message)
-            connection.link.close()
+            await self._read(connection)
             nursery.cancel_scope.cancel()
 
-    def _start(self, connection: Connection, push: Push) -> None:
-        self._nursery.start_soon(self._call, connection, push, connection.calls[push.call])
+    async def _read(self, connection: Connection) -> None:
+        while messages := await connection.link.receive():
+            for message in messages:
+                if type(message) is Push:
+                    self._accept(connection, message)
+                elif type(message) is Define:
+                    self._executor.define(connection, message)
+        connection.link.close()
 
-    async def _call(self, connection: Connection, push: Push, target: Target) -> None:
-        call = Call(self._core, push, target, connection.address)
-        async with self._groups[target.define.group].limiter:
-            if push.task in self._executor.cancelled:
-                self._executor.cancelled.discard(push.task)
-                done = call.cancelled()
-            else:
-                done = await self._run(call)
+    def _accept(self, connection: Connection, push: Push) -> None:
+        call = Call(self._core, push, connection.calls[push.call], connection.address)
+        group = self._groups.get(call.target.define.group)
+        if group is None:
+            self._reply(connection, call.failed(unknown_group(call, self._groups)))
+            return
+        group.waiting.append((connection, call))
+        self._start(group)
+
+    def _start(self, group: ConcurrencyGroup) -> None:
+        while group.free and group.waiting:
+            group.free -= 1
+            group.due.append(group.waiting.popleft())
+            # The context is the actor's own: this may be the end of another call, whose variables are its own.
+            self._context.run(self._nursery.start_soon, self._call, group)
+
+    async def _call(self, group: ConcurrencyGroup) -> None:
+        # Trio starts tasks in any order; calls start in the order of arrival.
+        connection, call = group.due.popleft()
+        if call.push.task in self._executor.cancelled:
+            self._executor.cancelled.discard(call.push.task)
+            done = call.cancelled()
+        else:
+            done = await self._run(call)
+        self._reply(connection, done)
+        group.free += 1
+        self._start(group)
+
+    def _reply(self, connection: Connection, done: Done) -> None:
         self._replies.setdefault(connection, []).append(done)
         self._reply_waits.set()
 
@@ -310,7 +352,9 @@ class AsyncExecutor:
             await trio.sleep_forever()  # until the nursery's cancellation, just requested, arrives
         except asyncio.CancelledError:
             done = call.cancelled()
-        except Exception as error:
+        except BaseException as error:
+            if self._end is not None:  # Trio's cancellation: the actor is leaving
+                raise
             done = call.failed(error)
         finally:
             self._calls.pop(task_id, None)
@@ -320,10 +364,13 @@ class AsyncExecutor:
     async def _send_replies(self) -> None:
         while True:
             await self._reply_waits.wait()
-            self._reply_waits = trio.Event()
-            replies, self._replies = self._replies, {}
-            for connection, dones in replies.items():
-                connection.send(dones)
+            self._send_now()
+
+    def _send_now(self) -> None:
+        self._reply_waits = trio.Event()
+        replies, self._replies = self._replies, {}
+        for connection, dones in replies.items():
+            connection.send(dones)
 
 
 async def as_coroutine(awaitable: Awaitable[Any]) -> Any:

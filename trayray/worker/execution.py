@@ -13,10 +13,11 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from trayray.link.network import socket_name
 from trayray.link.port import LinkClosed
@@ -115,10 +116,11 @@ class Executor:
         self.core.nursery.start_soon(connection.link.run)
         self._poller.register(connection.link.fileno(), select.EPOLLIN | select.EPOLLRDHUP)
 
-    def become_async(self, executor: AsyncExecutor, token: trio.lowlevel.TrioToken) -> None:
-        """The main thread runs a loop from now on, which serves the connections (main thread)."""
+    def become_async(self, executor: AsyncExecutor, token: trio.lowlevel.TrioToken) -> list[Connection]:
+        """The main thread runs a loop from now on, which serves the connections: those there are (main thread)."""
         with self.lock:
             self._async = executor, token
+            return list(self.connections.values())
 
     def order(self, work: Callable[[], None]) -> None:
         """Have the main thread do ``work`` before its next call."""
@@ -177,13 +179,11 @@ class Executor:
         """Execute calls until the end is ordered; why it was."""
         try:
             while True:
-                with self.lock:
-                    item = self.queue.popleft() if self.queue else None
                 if self._orders:
-                    if item is not None:
-                        self.queue.appendleft(item)
                     self._orders.popleft()()
                     continue
+                with self.lock:
+                    item = self.queue.popleft() if self.queue else None
                 if item is None:
                     self._idle()
                 else:
@@ -230,9 +230,10 @@ class Executor:
     def _execute(self, connection: Connection, push: Push) -> None:
         target = connection.calls[push.call]
         if self._pools:
-            pool = self._pools[target.define.group]
-            pool.submit(self._execute_in_thread, connection, push, target)
-            return
+            pool = self._pools.get(target.define.group)
+            if pool is not None:
+                pool.submit(self._execute_in_thread, connection, push, target)
+                return
         self._current = connection
         start = time.perf_counter()
         done = self.call(Call(self.core, push, target, connection.address))
@@ -246,7 +247,12 @@ class Executor:
                 self._flush(connection)
 
     def _execute_in_thread(self, connection: Connection, push: Push, target: Target) -> None:
-        connection.send([self.call(Call(self.core, push, target, connection.address))])
+        try:
+            done = self.call(Call(self.core, push, target, connection.address))
+        except ExitRequested as request:
+            self.order(partial(_raise, request))
+        else:
+            connection.send([done])
 
     def call(self, call: Call) -> Done:
         """Run one synchronous call to its reply."""
@@ -262,6 +268,8 @@ class Executor:
         started = time.time()
         ok = False
         try:
+            if call.target.define.group and call.target.define.group not in self._pools:
+                raise unknown_group(call, self._pools)
             if call.target.function is None:
                 raise call.target.error or AttributeError(f"the actor has no method {call.target.define.title!r}")
             args, kwargs = call.arguments()
@@ -331,6 +339,19 @@ class Executor:
         """Run calls in pools of threads from now on: one pool a concurrency group."""
         for name, size in {"": max_concurrency, **groups}.items():
             self._pools[name] = ThreadPoolExecutor(size, thread_name_prefix=f"ray-{name or 'default'}")
+
+
+def _raise(request: ExitRequested) -> NoReturn:
+    raise request
+
+
+def unknown_group(call: Call, groups: Iterable[str]) -> ValueError:
+    """The error of a call for a concurrency group that the actor does not have."""
+    declared = ", ".join(repr(name) for name in groups if name) or "none"
+    return ValueError(
+        f"{call.running.name}() was called in concurrency group {call.target.define.group!r}, which the actor does not "
+        f"have; it declares {declared}"
+    )
 
 
 def exit_request(error: SystemExit) -> ExitRequested:

@@ -13,6 +13,7 @@ import faulthandler
 import os
 import sys
 import threading
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +57,12 @@ class Worker:
         self.executor = Executor(self.core)
         self.core.on_message = self._handle
         self._ready = threading.Event()
-        self._failure: BaseException | None = None
 
     def run(self) -> int:
         """Serve until the end; the process's exit code."""
         thread = threading.Thread(target=self._run_loop, name="trayray-loop", daemon=True)
         thread.start()
         self._ready.wait()
-        if self._failure is not None:
-            raise self._failure
         set_core_worker(self.core)
         end = self.executor.run()
         self._leave(end)
@@ -85,10 +83,9 @@ class Worker:
 
         try:
             trio.run(main)
-        except BaseException as error:
-            self._failure = error
-            self._ready.set()
-            raise
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
         finally:
             # The node is gone or has closed the link: a worker has nobody to work for.
             os._exit(1)

@@ -21,7 +21,7 @@ from trayray.model.ids import TaskIdFactory, object_id
 from trayray.wire.frames import FrameDecoder, encode_frame
 from trayray.wire.messages import INLINE, TASK, Define, Done, Push, TaskMessage, Value
 from trayray.wire.serialization import deserialize, serialize
-from trayray.worker.calls import Call, load_definition
+from trayray.worker.calls import Call, Target
 from trayray.worker.current import core_worker
 from trayray.worker.references import ObjectRef, ThreadWaiter
 
@@ -50,13 +50,15 @@ def median_us(function: Callable[[], object], times: int = 2000) -> float:
 def execution_us(definition: Define) -> dict[str, float]:
     """The executor's part, measured inside a worker."""
     core = core_worker()
-    assert core is not None and core.executor is not None
-    target = load_definition(definition)
+    assert core is not None
+    assert core.executor is not None
+    target = Target(definition)
+    function = target.load()
     push = Push(os.urandom(24), definition.call, b"")
     execute = core.executor.call
     return {
         "execute": median_us(lambda: execute(Call(core, push, target, core.address))),
-        "the function itself": median_us(lambda: target.function()),
+        "the function itself": median_us(function),
     }
 
 
@@ -85,6 +87,7 @@ def echo_us() -> float:
 def wake_us() -> float:
     """From a user thread to the core worker's loop and back."""
     core = core_worker()
+    assert core is not None
     lock = threading.Lock()
     lock.acquire()
 
@@ -98,6 +101,7 @@ def wake_us() -> float:
 def owner_layers(definition: Define) -> dict[str, float]:
     """The owner's part of a call, function by function."""
     core = core_worker()
+    assert core is not None
     ids = TaskIdFactory(core.job, 1)
     task = ids.next_normal()
     push = Push(task, 1, b"")

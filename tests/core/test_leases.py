@@ -41,7 +41,7 @@ def contention(actions: list[Action]) -> set[Contention]:
 
 def available(table: LeaseTable) -> dict[str, float]:
     table.check_invariants()
-    return dict(table.usage())
+    return dict(table.available.to_dict())
 
 
 # --- demands and grants --------------------------------------------------------------------------------------------------

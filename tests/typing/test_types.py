@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import functools
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 HERE = Path(__file__).parent
+#: The package's own words to checkers.
 SHAPES = HERE.parents[1] / "trayray" / "api" / "shapes"
 
 #: What each checker reads. mypy cannot do all of it without the plugin, nor pyright without the stub.
@@ -45,22 +47,19 @@ def run(module: str, *arguments: str | Path, cwd: Path) -> str:
     if find_spec(module) is None:
         pytest.skip(f"{module} is not installed; `make types` installs it")
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    # Not in the clone: the checkers are to find the package where users have it, and no settings.
     ran = subprocess.run(command, cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert ran.returncode in (0, 1), f"{command} failed:\n{ran.stdout}{ran.stderr}"
     return ran.stdout
 
 
-def pyright(files: Sequence[Path], directory: Path, *, with_stub: bool) -> Errors:
-    settings: dict[str, Any] = {
-        "include": [str(file) for file in files],
-        "typeCheckingMode": "strict",
-        "reportUnusedExpression": False,
-    }
+def pyright(directory: Path, *, with_stub: bool) -> Errors:
+    files = list(directory.glob("*.py"))
+    settings: dict[str, Any] = {"typeCheckingMode": "strict"}
     if with_stub:
         from trayray.cli.typings import write_typings
 
-        settings["stubPath"] = str(write_typings(directory / "typings").parent)
+        stub = write_typings(directory / "typings")
+        settings |= {"stubPath": str(stub.parent), "include": ["*.py"]}
     config = directory / "pyrightconfig.json"
     config.write_text(json.dumps(settings))
     output = run("pyright", "--outputjson", "--pythonpath", sys.executable, "--project", config, cwd=directory)
@@ -72,7 +71,8 @@ def pyright(files: Sequence[Path], directory: Path, *, with_stub: bool) -> Error
     }
 
 
-def mypy(files: Sequence[Path], directory: Path, *, with_plugin: bool) -> Errors:
+def mypy(directory: Path, *, with_plugin: bool) -> Errors:
+    files = [*directory.glob("*.py"), *SHAPES.glob("*.py")]
     config = directory / "mypy.ini"
     config.write_text("[mypy]\nstrict = True\n" + ("plugins = trayray.mypy\n" if with_plugin else ""))
     options = ["--output=json", "--config-file", config, "--cache-dir", directory / "cache"]
@@ -86,11 +86,17 @@ def check(tmp_path_factory: pytest.TempPathFactory) -> Check:
 
     @functools.cache
     def checked(checker: str) -> Errors:
-        directory = tmp_path_factory.mktemp(checker.replace(" ", "_"))
-        files = [HERE / name for name in FILES[checker]]
+        # Away from the clone: checkers are to find the package where users have it, and none of our settings.
+        directory = tmp_path_factory.mktemp("project")
+        for name in FILES[checker]:
+            shutil.copy(HERE / name, directory)
         if checker.startswith("pyright"):
-            return pyright(files, directory, with_stub=checker != "pyright")
-        return mypy([*files, *SHAPES.glob("*.py")], directory, with_plugin=checker != "mypy")
+            found = pyright(directory, with_stub=checker != "pyright")
+        else:
+            found = mypy(directory, with_plugin=checker != "mypy")
+        return {
+            (HERE / file.name if file.parent == directory else file, line): found[file, line] for file, line in found
+        }
 
     return checked
 

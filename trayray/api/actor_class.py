@@ -299,7 +299,6 @@ class ActorClass:
             max_concurrency=concurrency,
             is_async=self._is_async,
             groups=_groups(options),
-            method_groups={},
             resources=running.to_dict(),
             max_restarts=options.get("max_restarts") or 0,
             handle=b"",

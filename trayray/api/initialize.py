@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import attrs
 
-from trayray.api.session import Connection, connect, environment, leave, new_namespace, session, start_node
+from trayray.api.session import Connection, connect, end_node, environment, leave, new_namespace, session, start_node
 from trayray.version import RAY_VERSION
 from trayray.worker.ray_alias import is_installed
 
@@ -113,6 +113,8 @@ def init(
         ValueError: an impossible amount, or resources for a cluster that runs already.
     """
     with session.lock:
+        if session.connection is not None and session.connection.core.lost is not None:
+            leave()  # of a cluster that has died
         if session.connection is not None:
             if ignore_reinit_error:
                 return _context(session.connection)
@@ -142,8 +144,7 @@ def init(
         try:
             return _context(connect(node.session_dir, job, print_logs=shows_logs, node=node))
         except BaseException:
-            node.process.kill()
-            node.process.wait()
+            end_node(node)
             raise
 
 

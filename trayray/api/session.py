@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import attrs
 
-from trayray.exceptions import RaySystemError
+from trayray.exceptions import LocalRayletDiedError, RaySystemError
 from trayray.worker.current import core_worker, set_core_worker
 
 #: How long a new node may take until it accepts work, a driver to join it, a cluster to let go (seconds).
@@ -50,6 +50,8 @@ class Connection:
     config: Any
     failure: list[BaseException]
     switch_interval: float
+    #: The process that connected: a child that user code forks shares nothing of the connection but its memory.
+    pid: int = attrs.field(factory=os.getpid)
 
 
 class Session:
@@ -68,12 +70,26 @@ class Session:
         core = core_worker()
         if core is not None:
             return core
+        self.check_alive()
         if environment("ENABLE_AUTO_CONNECT", "1") == "0":
             raise not_started()
         from trayray.api.initialize import init
 
         init()
         return core_worker()
+
+    def check_alive(self) -> None:
+        """Raise when the node that this process belonged to has died.
+
+        Raises:
+            LocalRayletDiedError: it has.
+        """
+        connection = self.connection
+        if connection is not None and connection.core.lost is not None:
+            raise LocalRayletDiedError(
+                f"The cluster that this process belonged to is gone: its node has died. {connection.session_dir}/logs/"
+                "node.log may tell why. shutdown() and then init() start or join another one."
+            )
 
     def require_core(self) -> Any:
         """The core worker of a process that is connected.
@@ -83,6 +99,7 @@ class Session:
         """
         core = core_worker()
         if core is None:
+            self.check_alive()
             raise not_started()
         return core
 
@@ -116,15 +133,18 @@ def start_node(config: Any) -> NodeProcess:
         env={**os.environ, "PYTHONPATH": os.pathsep.join(_import_path())},
     )
     assert process.stdout is not None
-    with process.stdout as output:
-        line = _read_line(output, process)
     try:
-        answer: dict[str, str] = json.loads(line)
-    except ValueError:
-        raise RaySystemError(RuntimeError(f"the node process ended with exit code {process.wait()}")) from None
-    if "error" in answer:
-        process.wait()
-        raise RaySystemError(RuntimeError(f"the node could not start: {answer['error']}"))
+        with process.stdout as output:
+            line = _read_line(output)
+        answer: dict[str, str] = json.loads(line) if line else {"error": f"it ended with exit code {process.wait()}"}
+        if "error" in answer:
+            raise RaySystemError(RuntimeError(f"the node could not start: {answer['error']}"))
+    except BaseException:
+        from trayray.node.session import clean_sessions_of
+
+        _end_process(process)
+        clean_sessions_of(process.pid, Path(config.root))
+        raise
     return NodeProcess(process, Path(answer["session_dir"]), answer["address"])
 
 
@@ -135,13 +155,12 @@ def _import_path() -> list[str]:
     return [home, *(entry for entry in inherited.split(os.pathsep) if entry)]
 
 
-def _read_line(output: Any, process: subprocess.Popen[bytes]) -> bytes:
+def _read_line(output: Any) -> bytes:
+    """The first line of a node's output; empty when the node ended before it wrote one."""
     import select
 
     ready, _, _ = select.select([output], [], [], _START_SECONDS)
     if not ready:
-        process.kill()
-        process.wait()
         raise RaySystemError(RuntimeError(f"the node process did not start within {_START_SECONDS} s"))
     return output.readline()
 
@@ -159,7 +178,11 @@ def connect(session_dir: Path, job_config: Any, *, print_logs: bool, node: NodeP
     from trayray.worker.core_worker import CoreConfig, CoreWorker, run_core_worker
 
     directory = SessionDirectory(session_dir)
-    config = CoreConfig("driver", secrets.token_bytes(28), directory.token())
+    try:
+        token = directory.token()
+    except FileNotFoundError:
+        raise ConnectionError(f"the cluster of {session_dir} has just ended") from None
+    config = CoreConfig("driver", secrets.token_bytes(28), token)
     network = UnixNetwork(directory.sockets, config.token, config.worker_id)
     core = CoreWorker(config, network=network, random_base=secrets.randbits(64), print_logs=print_logs)
     ready = threading.Event()
@@ -179,6 +202,8 @@ def connect(session_dir: Path, job_config: Any, *, print_logs: bool, node: NodeP
         finally:
             core.ended.set()
             ready.set()
+            if core.lost is not None:
+                _bury(core, node)
 
     thread = threading.Thread(target=run, name="trayray-loop", daemon=True)
     thread.start()
@@ -190,14 +215,15 @@ def connect(session_dir: Path, job_config: Any, *, print_logs: bool, node: NodeP
     sys.setswitchinterval(min(interval, _SWITCH_SECONDS))
     connection = Connection(core, thread, session_dir, core.welcome.address, node, job_config, failure, interval)
     session.connection = connection
-    set_core_worker(core)
+    if core.lost is None:
+        set_core_worker(core)
     return connection
 
 
 def leave() -> None:
     """Leave the cluster, and end the node that this process started. Idempotent."""
     connection, session.connection = session.connection, None
-    if connection is None:
+    if connection is None or connection.pid != os.getpid():
         return
     core = connection.core
     sys.setswitchinterval(connection.switch_interval)
@@ -206,21 +232,34 @@ def leave() -> None:
     set_core_worker(None)
     core.call_soon(core.stop)
     connection.thread.join(_LEAVE_SECONDS)
+    core.arena.close()
     if connection.node is not None:
         end_node(connection.node)
 
 
+def _bury(core: Any, node: NodeProcess | None) -> None:
+    """The node has died: calls from now on say so, and what this process started is reaped and cleaned up."""
+    if core_worker() is core:
+        set_core_worker(None)
+    if node is not None:
+        end_node(node)
+
+
 def end_node(node: NodeProcess) -> None:
     """End a node process that this process started, and see it gone."""
-    node.process.terminate()
-    try:
-        node.process.wait(_LEAVE_SECONDS)
-    except subprocess.TimeoutExpired:
-        node.process.kill()
-        node.process.wait()
     from trayray.node.session import Session as SessionDirectory
 
+    _end_process(node.process)
     SessionDirectory(node.session_dir).clean()
+
+
+def _end_process(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_LEAVE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _only_error(error: BaseException) -> BaseException:

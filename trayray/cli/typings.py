@@ -7,11 +7,11 @@ added; their calls are untyped. Not here: mypy, which has a plugin for the same 
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -64,7 +64,7 @@ def _standard_stub() -> Path:
     """Where the installed pyright has its stub of the module ``types``."""
     with tempfile.TemporaryDirectory(prefix="trayray-typings-") as nothing:
         shown = subprocess.run(
-            [*_pyright(), "--verbose", "--project", nothing],  # without files: it only says where it would look
+            [_pyright(), "--verbose", "--project", nothing],  # without files: it only says where it would look
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -80,14 +80,13 @@ def _standard_stub() -> Path:
     )
 
 
-def _pyright() -> list[str]:
-    """How to call the pyright of this environment, else the one on PATH."""
-    if find_spec("pyright") is not None:
-        return [sys.executable, "-m", "pyright"]
-    found = shutil.which("pyright")
+def _pyright() -> str:
+    """The pyright of this environment, else the one on PATH."""
+    places = [os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]
+    found = shutil.which("pyright", path=os.pathsep.join(places))
     if found is None:
         raise FileNotFoundError("pyright is not installed: `pip install pyright`, or put the `pyright` command on PATH")
-    return [found]
+    return found
 
 
 @click.command()

@@ -6,8 +6,6 @@ anybody new gets CPUs; nothing is ever oversubscribed.
 Not here: starting and stopping processes (``node.raylet``), what an owner does with a lease (``core.submission``).
 """
 
-from collections.abc import Mapping
-
 import attrs
 
 from trayray.model.resources import ResourceSet
@@ -278,10 +276,6 @@ class LeaseTable:
     def _held_by(self, worker: bytes) -> HeldLease | None:
         lease = self.lease_of_worker.get(worker)
         return None if lease is None else self.leases[lease]
-
-    def usage(self) -> Mapping[str, float]:
-        """Available amounts by resource."""
-        return self.available.to_dict()
 
     def check_invariants(self) -> None:
         """Raise AssertionError when the state is impossible."""

@@ -145,8 +145,13 @@ class ClassQueue(Generic[T]):
             lease.blocked = blocked
 
     def lost(self, lease_id: int) -> list[T]:
-        """The worker is gone: the tasks it had, in push order. The first may have run, the others may have too."""
+        """The worker is gone: the tasks it had, in push order. The first ran when it died.
+
+        Others may have run too, unless they run at most once: their results are sent before the next one starts. Work
+        is handed out one at a time again, so that a task that kills its worker takes no others with it.
+        """
         lease = self.leases.pop(lease_id, None)
+        self.depth = 1
         return [] if lease is None else list(lease.in_flight.values())
 
     def withdraw(self, task: T) -> bool:

@@ -85,10 +85,6 @@ class GcsClient:
         """Executions for the timeline, oldest first."""
         return (await self._channel.call(v1.GcsStub, "list_task_events", v1.ListTaskEventsRequest())).events
 
-    async def cluster_info(self) -> v1.ClusterInfo:
-        """Where the cluster is."""
-        return await self._channel.call(v1.GcsStub, "get_cluster_info", v1.GetClusterInfoRequest())
-
 
 def _registration(creation: Creation, ready: bool) -> v1.RegisterActorRequest:
     spec = creation.spec

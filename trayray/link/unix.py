@@ -5,9 +5,11 @@ the link's writer task. Not here: authentication (``handshake``) and the meaning
 """
 
 import os
+import select
 import socket
 import stat
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import contextmanager, suppress
@@ -116,18 +118,29 @@ class UnixLink(Generic[M]):
                 else:
                     self._backlog[0] = data[sent:]
 
+    def send_rest(self, seconds: float) -> None:
+        """Block the calling thread until what waits has been sent, at most ``seconds``: for a process that ends."""
+        poller = select.poll()
+        deadline = time.monotonic() + seconds
+        while self._backlog and not self.closed and (left := deadline - time.monotonic()) > 0:
+            poller.register(self._socket, select.POLLOUT)
+            poller.poll(left * 1000)
+            self._send_backlog()
+
     def receive_nowait(self) -> list[M] | None:
         """Messages that have arrived, None when none are complete yet, an empty list at the end of the link."""
-        try:
-            data = self._socket.recv(_RECEIVE_BYTES)
-        except BlockingIOError:
-            return None
-        except OSError:
-            data = b""
-        if not data:
-            self._peer_gone = True
-            return []
-        return self._decoder.feed(data) or None
+        while True:
+            try:
+                data = self._socket.recv(_RECEIVE_BYTES)
+            except BlockingIOError:
+                return None
+            except OSError:
+                data = b""
+            if not data:
+                self._peer_gone = True
+                return []
+            if messages := self._decoder.feed(data):
+                return messages
 
     async def receive(self) -> list[M]:
         self._enter_loop()

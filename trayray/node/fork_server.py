@@ -1,7 +1,8 @@
 """The fork server: a single-threaded child of the node that has imported everything and forks workers in milliseconds.
 
-It reaps its workers, reports their wait statuses, and is the last to leave: when the node's end of the pipe closes,
-however the node died, it kills every worker's process group and removes the session's sockets.
+It reaps its workers, reports their wait statuses, and ends what they have started with them: it adopts every process
+below it that loses its parent. It is the last to leave: when the node's end of the pipe closes, however the node died,
+it kills everything below it and removes the session's files.
 Not here: when to fork (``node.raylet``).
 """
 
@@ -14,14 +15,25 @@ import traceback
 from types import FrameType
 from typing import NoReturn
 
-from trayray.node.process_control import die_with_parent, signal_group
+from trayray.node.process_control import (
+    adopt_orphans,
+    die_with_parent,
+    initial_environment,
+    kill_tree,
+    signal_group,
+)
 from trayray.node.session import Session
 from trayray.wire.frames import FrameDecoder, encode_frame
 from trayray.wire.messages import Exited, Fork, Forked, ForkMessage, Signal
 from trayray.worker.core_worker import CoreConfig
+from trayray.worker.process_title import set_title
 
 #: Output descriptors of one worker: standard output and standard error.
 _OUTPUTS = 2
+#: In the environment of workers, and so of what they start: whose it is, wherever it has moved to.
+WORKER_VARIABLE = "TRAYRAY_WORKER_ID"
+#: Killed processes are waited for at most so long (seconds): a dead worker's, while the others' requests wait, and all.
+_ONE_TREE_SECONDS, _ALL_TREES_SECONDS = 0.2, 1.5
 
 
 class ForkServer:
@@ -35,10 +47,12 @@ class ForkServer:
         self._descriptors: list[int] = []
         #: Living workers: process id to worker id.
         self._workers: dict[int, bytes] = {}
+        #: The wakeup pipe.
+        self._own: tuple[int, ...] = ()
 
     def run(self) -> None:
         """Serve until the node closes its end."""
-        wakeup_read, wakeup_write = os.pipe()
+        self._own = wakeup_read, wakeup_write = os.pipe()
         os.set_blocking(wakeup_read, False)
         os.set_blocking(wakeup_write, False)
         signal.signal(signal.SIGCHLD, _noted)  # the wakeup descriptor tells of it
@@ -78,6 +92,7 @@ class ForkServer:
         pid = os.fork()
         if pid == 0:
             self._become_worker(parent, worker, outputs)
+        os.setpgid(pid, pid)  # the worker does it too: whoever comes first, its group exists from here on
         for descriptor in outputs:
             os.close(descriptor)
         self._workers[pid] = worker
@@ -89,11 +104,15 @@ class ForkServer:
             die_with_parent(parent)
             os.setpgid(0, 0)
             signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            for number in (signal.SIGTERM, signal.SIGCHLD):  # users' subprocesses would inherit that one is ignored
+                signal.signal(number, signal.SIG_DFL)
             self._control.close()
             for target, descriptor in enumerate(outputs, start=1):
                 os.dup2(descriptor, target)
+            for descriptor in (*outputs, *self._descriptors, *self._own):
                 os.close(descriptor)
+            os.environ[WORKER_VARIABLE] = worker.hex()
             from trayray.worker.main import run_worker
 
             code = run_worker(CoreConfig("worker", worker, self._token), self._session.sockets)
@@ -112,16 +131,15 @@ class ForkServer:
                 return
             worker = self._workers.pop(pid, None)
             if worker is not None:
-                signal_group(pid, signal.SIGKILL)  # what the user's code started ends with it
+                self._end_what_it_started(pid, worker)
                 self._control.sendall(encode_frame([Exited(worker, pid, status)]))
 
-    def kill_all(self) -> None:
-        """End every worker with everything in its process group."""
-        for pid in self._workers:
-            signal_group(pid, signal.SIGKILL)
-        for pid in self._workers:
-            os.waitpid(pid, 0)
-            signal_group(pid, signal.SIGKILL)
+    def _end_what_it_started(self, pid: int, worker: bytes) -> None:
+        signal_group(pid, signal.SIGKILL)
+        mark = f"{WORKER_VARIABLE}={worker.hex()}".encode()
+        kill_tree(
+            lambda child: child in self._workers or mark not in initial_environment(child), _ONE_TREE_SECONDS
+        )  # what had left the group has been adopted when the worker died
 
 
 def _noted(number: int, frame: FrameType | None) -> None:
@@ -130,6 +148,9 @@ def _noted(number: int, frame: FrameType | None) -> None:
 
 def run_fork_server(control: socket.socket, session: Session, token: str) -> NoReturn:
     """Be the fork server; called in a freshly forked, single-threaded process."""
+    os.setpgid(0, 0)  # who kills the node's group leaves somebody to clean up
+    adopt_orphans()
+    set_title("fork server")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     gc.collect()
@@ -138,6 +159,6 @@ def run_fork_server(control: socket.socket, session: Session, token: str) -> NoR
     try:
         server.run()
     finally:
-        server.kill_all()
+        kill_tree(lambda _: False, _ALL_TREES_SECONDS)
         session.clean()
         os._exit(0)

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -17,24 +18,29 @@ import trio
 
 from trayray.node.config import NodeConfig
 from trayray.node.fork_server import run_fork_server
+from trayray.node.process_control import adopt_orphans, await_child, kill_tree
 from trayray.node.run import run_node
 from trayray.node.session import Session
 
 #: What workers and drivers' pickles need besides; imported here once instead of in every worker.
 _EXTRA_IMPORTS = ("trayray.worker.main", "trayray.worker.async_execution", "trayray.api.actor_class")
+#: How long a fork server may take to end with everything below it, and what it left after it was killed (seconds).
+_FORK_SERVER_SECONDS, _TREE_SECONDS = 2.0, 1.5
 
 
 def main(argument: str) -> None:
     """Run a node from its settings in JSON."""
     config = NodeConfig.from_json(argument).completed()
     token = os.environ.pop("TRAYRAY_AUTH_TOKEN", "") or secrets.token_hex(32)
-    session = Session.create(Path(config.root), token)
     for name in _EXTRA_IMPORTS:
         __import__(name)
+    adopt_orphans()
+    session = Session.create(Path(config.root), token)
     ready = os.fdopen(os.dup(1), "w")
     _redirect(session)
     ours, theirs = socket.socketpair()
-    if os.fork() == 0:
+    fork_server = os.fork()
+    if fork_server == 0:
         ours.close()
         ready.close()  # the ready line's pipe is the node's alone
         run_fork_server(theirs, session, token)
@@ -52,6 +58,20 @@ def main(argument: str) -> None:
             ready.write(json.dumps({"error": _first_error(error)}) + "\n")
             ready.close()
         raise
+    finally:
+        _leave(session, ours, fork_server)
+
+
+def _leave(session: Session, control: socket.socket, fork_server: int) -> None:
+    """See everything end that the node has started. The fork server, if it lives, does the work and would also do it
+    alone; if it was killed, what was below it has been adopted by this process.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT):  # the end has begun
+        signal.signal(number, signal.SIG_IGN)
+    control.close()
+    await_child(fork_server, _FORK_SERVER_SECONDS)
+    kill_tree(lambda _: False, _TREE_SECONDS)
+    session.clean()
 
 
 def _redirect(session: Session) -> None:

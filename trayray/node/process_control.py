@@ -27,7 +27,10 @@ def adopt_orphans() -> None:
 
 def children() -> list[int]:
     """This process's children, adopted ones and those that wait to be reaped included."""
-    own, found = os.getpid(), list[int]()
+    lists = list(Path("/proc/self/task").glob("*/children"))
+    if lists:
+        return [int(pid) for path in lists for pid in path.read_text().split()]
+    own, found = os.getpid(), list[int]()  # a kernel without these lists
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
@@ -49,34 +52,40 @@ def initial_environment(pid: int) -> list[bytes]:
 
 
 def kill_tree(spared: Callable[[int], bool], seconds: float) -> None:
-    """Kill and reap this process's children that are not ``spared``, and theirs as they are adopted, until none is left.
+    """Kill and reap this process's children that are not ``spared``, and theirs as they are adopted, to the last one.
 
     Args:
         spared: whether a child is left alone.
         seconds: the longest that this may take; what the kernel holds longer dies when it lets go.
     """
     deadline = time.monotonic() + seconds
-    pause = 0.001
     while condemned := [pid for pid in children() if not spared(pid)]:
         for pid in condemned:
             kill(pid)
-        while _reap(condemned) and time.monotonic() < deadline:
-            time.sleep(pause)
-            pause = min(pause * 2, 0.02)
+        for pid in condemned:
+            await_child(pid, deadline - time.monotonic())
         if time.monotonic() >= deadline:
             return
 
 
-def _reap(pids: list[int]) -> bool:
-    """Reap those of these children that have ended; whether any has not."""
-    for pid in list(pids):
-        try:
-            ended, _ = os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:
-            ended = pid
-        if ended:
-            pids.remove(pid)
-    return bool(pids)
+def await_child(pid: int, seconds: float) -> bool:
+    """Wait for a child's end, at most so long, and reap it; whether it has ended."""
+    deadline = time.monotonic() + seconds
+    pause = 0.001
+    while not _reap(pid):
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(pause)
+        pause = min(pause * 2, 0.02)
+    return True
+
+
+def _reap(pid: int) -> bool:
+    """Reap a child if it has ended; whether it has."""
+    try:
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    except ChildProcessError:
+        return True
 
 
 def kill(pid: int) -> None:

@@ -155,16 +155,24 @@ class Raylet:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(client.link.run)
+                if hello.role == "driver":
+                    nursery.start_soon(_close_with_peer, sock, client.link)
                 try:
-                    while messages := await client.link.receive():
-                        for message in messages:
-                            self._handle(client, message)
-                        self.schedule()
+                    await self._serve(client)
                 finally:
                     client.link.close()
                     nursery.cancel_scope.cancel()
         finally:
             self._gone(client)
+
+    async def _serve(self, client: Client) -> None:
+        try:
+            while messages := await client.link.receive():
+                for message in messages:
+                    self._handle(client, message)
+                self.schedule()
+        except (FrameError, ProtocolError) as error:  # a broken process loses its connection, the others keep their node
+            logger.error("%s %s (pid %d) is cut off: %s", client.role, client.address, client.pid, error)
 
     def _gone(self, client: Client) -> None:
         """A process has left or died; for workers, `worker_ended` follows with the cause."""

@@ -5,7 +5,6 @@ the session ends; sockets, the token and the address are removed. A session in a
 linked from the usual one, so that its address is all that one has to know.
 """
 
-import contextlib
 import json
 import os
 import shutil
@@ -15,9 +14,6 @@ import time
 from pathlib import Path
 
 import attrs
-
-#: Files of a session directory that end with the session.
-_EPHEMERAL = ("token", "address.json")
 
 
 def root_dir(temp_dir: str | None = None) -> Path:
@@ -86,16 +82,29 @@ class Session:
     def private(self) -> bool:
         return json.loads((self.path / "address.json").read_text())["private"]
 
+    def _ephemeral(self) -> list[Path]:
+        """What ends with the session: all that is not a log."""
+        try:
+            return [path for path in self.path.iterdir() if path != self.logs]
+        except FileNotFoundError:
+            return []
+
     def _entry(self) -> Path:
         """Where others look for the session: one that lies elsewhere is linked from the usual place."""
         return root_dir() / self.name
 
+    def _is_abandoned(self) -> bool:
+        """Whether its node died before it had an address, and nobody was left to clean."""
+        number = self.name.rpartition("_")[2]
+        return number.isdigit() and not _is_alive(int(number)) and bool(self._ephemeral())
+
     def clean(self) -> None:
-        """Remove everything but the logs. Idempotent; safe for any process of the session to do."""
-        shutil.rmtree(self.sockets, ignore_errors=True)
-        for name in _EPHEMERAL:
-            with contextlib.suppress(FileNotFoundError):
-                (self.path / name).unlink()
+        """Remove everything but the logs. Idempotent; safe for any process of the session to do, at any time."""
+        for path in self._ephemeral():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)  # another process may be removing it too
+            else:
+                path.unlink(missing_ok=True)
         entry = self._entry()
         if entry.is_symlink():
             entry.unlink(missing_ok=True)
@@ -124,12 +133,20 @@ def live_sessions(root: Path) -> list[Session]:
         except (FileNotFoundError, ValueError):
             if path.is_symlink():  # it was linked after its address was written: its directory has been removed
                 path.unlink(missing_ok=True)
+            elif session._is_abandoned():
+                session.clean()
             continue
         if _is_alive(pid):
             live.append(session)
         else:
             session.clean()
     return live
+
+
+def clean_sessions_of(pid: int, root: Path) -> None:
+    """Remove what a node process that has ended left, wherever in its life it did."""
+    for path in root.glob(f"session_*_{pid}"):
+        Session(path).clean()
 
 
 def _is_alive(pid: int) -> bool:

@@ -67,7 +67,8 @@ class OutputReader:
         self._last_lines = last_lines
         self._publish = publish
         self._name = ""
-        self._partial = b""
+        #: The pieces of a line whose end has not come.
+        self._partial: list[bytes] = []
 
     async def run(self) -> None:
         """Until every process that holds the other end has closed it."""
@@ -75,23 +76,32 @@ class OutputReader:
             async with self._stream:
                 while data := await self._stream.receive_some(_CHUNK):
                     self._take(data)
-            if self._partial:
+            if any(self._partial):
                 self._take(b"\n")
         finally:
             self._file.close()
 
     def _take(self, data: bytes) -> None:
-        *lines, self._partial = (self._partial + data).split(b"\n")
+        head, *rest = data.split(b"\n")
+        self._partial.append(head)
+        if not rest:
+            return
+        lines = [b"".join(self._partial), *rest[:-1]]
+        self._partial = [rest[-1]]
         batch: list[str] = []
         for line in lines:
-            if line.startswith(_MARKER):
-                if batch:
-                    self._publish(self._name, batch)
-                    batch = []
-                self._name = line[len(_MARKER) :].decode(errors="backslashreplace")
-                continue
-            self._file.write(line + b"\n")
-            batch.append(line.decode(errors="backslashreplace"))
+            # A marker follows text in its line when what printed the text left the line open.
+            text, marker, name = line.partition(_MARKER)
+            if text or not marker:
+                self._file.write(text + b"\n")
+                batch.append(text.decode(errors="backslashreplace"))
+            if marker:
+                self._pass_on(batch)
+                batch = []
+                self._name = name.decode(errors="backslashreplace")
+        self._pass_on(batch)
+
+    def _pass_on(self, batch: list[str]) -> None:
         if batch:
             self._last_lines.extend(batch)
             self._publish(self._name, batch)

@@ -67,6 +67,8 @@ class Define(Struct, array_like=True, tag=1):
     group: str = ""
     job: bytes = b""
     env: str = ""
+    #: A task that has run is never repeated, so its owner must hear of it before the next one begins.
+    at_most_once: bool = False
 
 
 #: Kinds of `Define`.
@@ -434,7 +436,6 @@ class ActorSpec(Struct):
     max_concurrency: int
     is_async: bool
     groups: dict[str, int]
-    method_groups: dict[str, str]
     resources: dict[str, float]
     max_restarts: int
     handle: bytes

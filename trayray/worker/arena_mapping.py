@@ -10,6 +10,7 @@ import mmap
 import os
 from typing import Any
 
+from trayray.exceptions import RaySystemError
 from trayray.wire.messages import Place
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -19,8 +20,25 @@ _libc.mmap.argtypes = (
 )  # fmt: skip
 _libc.munmap.argtypes = (ctypes.c_void_p, ctypes.c_size_t)
 #: Attribute of a ctypes array, which takes any.
-_HOLDER = "holder"
+_HOLDERS = "holders"
 _MAP_FAILED = ctypes.c_void_p(-1).value
+
+
+class _ReadMapping:
+    """The read-only mapping; unmapped with this object, which every view of it holds."""
+
+    def __init__(self, descriptor: int, capacity: int) -> None:
+        address = _libc.mmap(None, capacity, mmap.PROT_READ, mmap.MAP_SHARED, descriptor, 0)
+        if address == _MAP_FAILED:
+            code = ctypes.get_errno()
+            raise OSError(code, f"cannot map the object store of {capacity} bytes: {os.strerror(code)}")
+        self.address: int = address
+        self._capacity = capacity
+        self._unmap = _libc.munmap
+
+    def __del__(self) -> None:
+        if hasattr(self, "_unmap"):
+            self._unmap(self.address, self._capacity)
 
 
 class ArenaMapping:
@@ -29,13 +47,17 @@ class ArenaMapping:
     def __init__(self, descriptor: int, capacity: int) -> None:
         self.capacity = capacity
         self._writable = mmap.mmap(descriptor, capacity)
-        address = _libc.mmap(None, capacity, mmap.PROT_READ, mmap.MAP_SHARED, descriptor, 0)
-        if address == _MAP_FAILED:
-            code = ctypes.get_errno()
-            raise OSError(code, f"cannot map the object store of {capacity} bytes: {os.strerror(code)}")
-        #: Mapped for the rest of the process's life: views of it may outlive the cluster connection.
-        self._address: int = address
+        #: Views of it may outlive the cluster connection.
+        self._reading: _ReadMapping | None = _ReadMapping(descriptor, capacity)
         os.close(descriptor)
+
+    def close(self) -> None:
+        """Nothing is written or read any more. The memory is unmapped when the last view of a value has gone."""
+        self._reading = None
+        try:
+            self._writable.close()
+        except BufferError:
+            return  # a thread is just writing into it; the mapping ends with this object
 
     def write(self, place: Place) -> memoryview:
         """The bytes of a segment that this process was given to write."""
@@ -43,8 +65,11 @@ class ArenaMapping:
 
     def read(self, place: Place, holder: Any) -> memoryview:
         """The bytes of a sealed segment, read-only; ``holder`` lives as long as any view of them."""
-        region = (ctypes.c_char * place.size).from_address(self._address + place.offset)
-        # Every view, slice and array keeps the region alive through the buffer protocol, and it the holder.
-        setattr(region, _HOLDER, holder)
+        mapping = self._reading
+        if mapping is None:
+            raise RaySystemError("the object is in the object store of a cluster that this process has left")
+        region = (ctypes.c_char * place.size).from_address(mapping.address + place.offset)
+        # Every view, slice and array keeps the region alive through the buffer protocol, and it the holders.
+        setattr(region, _HOLDERS, (holder, mapping))
         return memoryview(region).toreadonly().cast("B")
 

@@ -21,7 +21,7 @@ import trio
 
 from trayray.link.aio_loop import open_aio_loop
 from trayray.wire.messages import Define, Done, Push
-from trayray.worker.calls import Call, Target
+from trayray.worker.calls import Call
 from trayray.worker.current import running
 from trayray.worker.execution import Connection, Executor, ExitRequested, exit_request, unknown_group
 
@@ -335,9 +335,7 @@ class AsyncExecutor:
         started = time.time()
         ok = False
         try:
-            function = call.target.function
-            if function is None:
-                raise AttributeError(f"the actor has no method {call.target.define.title!r}")
+            function = call.target.load()
             args, kwargs = call.arguments()
             result = function(*args, **kwargs)
             del args, kwargs

@@ -29,30 +29,45 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Target:
-    """A call number of a link, made ready: what to call and how."""
+    """A call number of a link: what to call and how."""
 
     define: Define
-    #: None while the definition cannot be loaded; `error` says why.
-    function: Callable[..., Any] | None
+    #: None until it is loaded, and when it cannot be; `error` says why.
+    function: Callable[..., Any] | None = None
     error: BaseException | None = None
 
+    def load(self) -> Callable[..., Any]:
+        """The function; user code runs when a task's is unpickled, so a thread of the user's calls this.
 
-def load_definition(define: Define) -> Target:
-    """Find the function that a `Define` declares."""
-    if define.kind != METHOD:
+        Raises:
+            RayError: it cannot be unpickled here.
+            AttributeError: the actor has no such method.
+        """
+        if self.function is None:
+            if self.error is not None:
+                raise self.error
+            self.function = _find_method(self.define) if self.define.kind == METHOD else self._unpickled()
+        return self.function
+
+    def _unpickled(self) -> Callable[..., Any]:
+        define = self.define
         try:
-            return Target(define, deserialize(define.body))
+            return deserialize(define.body)
         except Exception as error:
-            reason = RayError(
+            self.error = RayError(
                 f"The remote function {define.name} could not be loaded in the worker: "
                 f"{type(error).__name__}: {error}. What the function imports or refers to must be importable there too."
             )
-            reason.__cause__ = error
-            return Target(define, None, reason)
+            raise self.error from error
+
+
+def _find_method(define: Define) -> Callable[..., Any]:
     actor = actor_self()
     assert actor is not None, "a method call reached a worker that is no actor"
-    implicit = _IMPLICIT.get(define.title)
-    return Target(define, implicit or getattr(actor.instance, define.title, None))
+    method = _IMPLICIT.get(define.title) or getattr(actor.instance, define.title, None)
+    if method is None:
+        raise AttributeError(f"the actor has no method {define.title!r}")
+    return method
 
 
 def _call_on_instance(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

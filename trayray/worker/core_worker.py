@@ -29,7 +29,7 @@ import attrs
 import msgspec
 import trio
 
-from trayray.exceptions import LocalRayletDiedError
+from trayray.exceptions import LocalRayletDiedError, RayError, RaySystemError
 from trayray.link.network import NODE, NodeNetwork, socket_name
 from trayray.link.port import Link, LinkClosed
 from trayray.link.unix import UnixLink
@@ -63,6 +63,7 @@ from trayray.worker.objects import Objects
 from trayray.worker.peers import Peers
 from trayray.worker.references import Callback, Dropped, ObjectRef, ReferenceTable
 from trayray.worker.tasks import PendingTask, TaskSubmitter, reference_values, take_stored
+from trayray.worker.thread_calls import ThreadCall
 
 if TYPE_CHECKING:
     from trayray.gcs.client import GcsClient
@@ -111,7 +112,7 @@ class CoreWorker:
         self._omp_shown = ""
         self._events: list[tuple[bytes, str, float, float, bool]] = []
         self.executor: Executor | None = None
-        self.dropped = LoopDropped(self._wake)
+        self.dropped = LoopDropped(self._wake_for_dropped)
         self.references = ReferenceTable(self.address, self.dropped, self._send_peer)
         self.objects = Objects(self)
         self.peers = Peers(self)
@@ -119,12 +120,14 @@ class CoreWorker:
         self.actors = ActorCalls(self)
         self.creations = Creations(self)
         self.on_message: Callable[[NodeMessage], None] | None = None
-        #: Set once the node is gone; nothing works any more.
+        #: Set once the node is gone, by itself: `closed` is this then.
         self.lost: LocalRayletDiedError | None = None
+        #: Set once nothing works any more: what every call and everything that still waits fails with.
+        self.closed: RayError | None = None
         self._base = random_base
         self._ids: TaskIdFactory | None = None
         self._print_logs = print_logs
-        self._inbox: deque[PendingTask | tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._inbox: deque[PendingTask | ThreadCall[Any] | tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._awake = True  # the loop looks at the inbox first thing
         self._token: trio.lowlevel.TrioToken | None = None
         self._thread: int | None = None
@@ -185,7 +188,7 @@ class CoreWorker:
         the loop, which batches."""
         if task.args is None and not self._inbox and self.state_lock.acquire(blocking=False):
             try:
-                if task.push_directly(self):
+                if self.closed is None and task.push_directly(self):
                     return
             finally:
                 self.state_lock.release()
@@ -203,30 +206,11 @@ class CoreWorker:
         """Run an async function as a child of the core worker and wait for it; not from the loop's thread."""
         if threading.get_ident() == self._thread:
             raise RuntimeError("this call waits for the runtime's own loop and must not be made in its thread")
-        outcome: list[Any] = [None, None]
-        done = threading.Event()
-
-        async def run() -> None:
-            try:
-                outcome[0] = await function(*arguments)
-            except Exception as error:
-                outcome[1] = error
-            except BaseException:
-                outcome[1] = self.lost or LocalRayletDiedError("The connection to the cluster was closed.")
-                raise
-            finally:
-                done.set()
-
-        def start() -> None:
-            self.nursery.start_soon(run)
-
-        if self.lost is not None:
-            raise self.lost
-        self.call_soon(start)
-        done.wait()
-        if outcome[1] is not None:
-            raise outcome[1]
-        return outcome[0]
+        call = ThreadCall(function, arguments)
+        self._inbox.append(call)
+        if not self._awake:
+            self._wake()
+        return call.wait()
 
     def _wake(self) -> None:
         self._awake = True
@@ -235,10 +219,18 @@ class CoreWorker:
             try:
                 token.run_sync_soon(self._drain)
             except trio.RunFinishedError:
-                pass  # the loop has ended, and with it everything that a message could ask for
+                self._refuse()
+
+    def _wake_for_dropped(self) -> None:
+        """Called by finalizers, in any thread at any moment: where nothing is reported any more, nothing is done."""
+        if self.closed is None:
+            self._wake()
 
     def _drain(self) -> None:
         """Everything that other threads have handed over since; in the loop's thread."""
+        if self.closed is not None:
+            self._refuse()
+            return
         try:
             self._awake = False
             self.dropped.drain()
@@ -248,6 +240,8 @@ class CoreWorker:
                     item = inbox.popleft()
                     if isinstance(item, tuple):
                         item[0](*item[1])
+                    elif isinstance(item, ThreadCall):
+                        self.nursery.start_soon(item.run, lambda: self.closed or _shut_down())
                     elif type(item) is ActorCall:
                         item.client.submit(item)
                     else:
@@ -414,14 +408,38 @@ class CoreWorker:
         """The node is dead: whatever waits will wait in vain, so it fails now."""
         if self._stop.is_set():
             return
-        cause = "The node process of this machine has died; everything that ran on it is gone."
-        self.lost = LocalRayletDiedError(cause)
-        self.fail_everything(self.lost)
+        self._close()
         self._stop.set()
 
-    def fail_everything(self, error: BaseException) -> None:
-        """Nothing will be delivered any more."""
-        self.objects.node_lost(str(error))
+    def _close(self) -> None:
+        """Nothing will be delivered any more: what waits fails now, and what is asked for later fails then."""
+        if self.closed is None:
+            if self._stop.is_set():
+                self.closed = _shut_down()
+            else:
+                self.closed = self.lost = LocalRayletDiedError(
+                    "The node process of this machine has died; everything that ran on it is gone."
+                    if self.node.closed
+                    else "This process's part of the runtime has failed; everything that it asked for is lost."
+                )
+        self._refuse()
+
+    def _refuse(self) -> None:
+        """Fail what has been handed over and what waits; in the loop's thread, or in any once the loop has ended."""
+        error = self.closed or _shut_down()
+        self._awake = False
+        with self.state_lock:
+            while self._inbox:
+                item = self._inbox.popleft()
+                if isinstance(item, ThreadCall):
+                    item.refuse(error)
+                elif isinstance(item, PendingTask):
+                    for ref in item.returns:
+                        self.references.fail(ref, error)
+            self._fail_everything(error)
+
+    def _fail_everything(self, error: RayError) -> None:
+        self.objects.fail_requests(error)
         pending = [*self.tasks.pending.values(), *self.actors.pending.values()]
         self.tasks.pending.clear()
         self.actors.pending.clear()
@@ -483,25 +501,30 @@ async def run_core_worker(core: CoreWorker, *, task_status: trio.TaskStatus[None
         core._token = trio.lowlevel.current_trio_token()
         core._drain()
         task_status.started()
-        await core._stop.wait()
-        nursery.cancel_scope.cancel()
+        try:
+            await core._stop.wait()
+        finally:
+            core._close()
+            nursery.cancel_scope.cancel()
     if core._failure is not None:
         raise core._failure
+
+
+def _shut_down() -> RayError:
+    return RaySystemError("this process has left the cluster, and what was still running has been ended")
 
 
 def print_log_lines(message: LogLines) -> None:
     """Show a worker's output on this process's terminal."""
     stream = sys.stderr if message.stderr else sys.stdout
+    if stream is None:  # a driver without a console
+        return
     prefix = f"({message.name} pid={message.pid}) "
-    stream.write("".join(f"{prefix}{line}\n" for line in message.lines))
-    stream.flush()
+    text = "".join(f"{prefix}{line}\n" for line in message.lines)
+    try:
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        stream.flush()
+    except (OSError, ValueError):  # the terminal is closed: the lines are in the workers' log files
+        return
 
-
-def random_worker_id() -> bytes:
-    """A new process id within the cluster."""
-    return os.urandom(28)
-
-
-def wall_clock() -> float:
-    """Seconds since the epoch, for people and timelines only."""
-    return time.time()

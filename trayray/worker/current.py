@@ -40,7 +40,6 @@ class Running:
     owner: str = ""
     runtime_env: dict[str, Any] = attrs.field(factory=dict[str, Any])
     cancelled: bool = False
-    put_index: int = 0
 
 
 #: The task that the current thread or coroutine executes; None in drivers and idle workers.

@@ -36,7 +36,7 @@ from trayray.wire.messages import (
     TaskMessage,
 )
 from trayray.worker.actor_exit import ActorExit
-from trayray.worker.calls import Call, Target, load_definition
+from trayray.worker.calls import Call, Target
 from trayray.worker.current import actor_self, running
 from trayray.worker.output import set_output_name
 from trayray.worker.process_title import set_title
@@ -49,6 +49,10 @@ if TYPE_CHECKING:
 
 #: Replies are held back while short calls follow each other, at most so many and so long (seconds).
 _MAX_HELD, _HOLD_SECONDS = 32, 0.0005
+#: How long a process that ends in good order waits for callers to take its last replies.
+_LAST_SEND_SECONDS = 2.0
+#: How long a process that vanishes waits for whoever holds the lock.
+_LAST_FLUSH_SECONDS = 0.1
 
 
 class Connection:
@@ -218,8 +222,8 @@ class Executor:
 
     @staticmethod
     def define(connection: Connection, message: Define) -> None:
-        """A caller declares a call number."""
-        connection.calls[message.call] = load_definition(message)
+        """A caller declares a call number. Its function is loaded by the thread that first calls it."""
+        connection.calls[message.call] = Target(message)
 
     def _forget(self, connection: Connection) -> None:
         descriptor = connection.link.fileno()
@@ -234,6 +238,9 @@ class Executor:
             if pool is not None:
                 pool.submit(self._execute_in_thread, connection, push, target)
                 return
+        once = target.define.at_most_once
+        if once:
+            self.flush_all()
         self._current = connection
         start = time.perf_counter()
         done = self.call(Call(self.core, push, target, connection.address))
@@ -243,7 +250,7 @@ class Executor:
             if not connection.held:
                 self._held_since = start
             connection.held.append(done)
-            if not self.queue or len(connection.held) >= _MAX_HELD or end - self._held_since > _HOLD_SECONDS:
+            if not self.queue or once or len(connection.held) >= _MAX_HELD or end - self._held_since > _HOLD_SECONDS:
                 self._flush(connection)
 
     def _execute_in_thread(self, connection: Connection, push: Push, target: Target) -> None:
@@ -270,10 +277,9 @@ class Executor:
         try:
             if call.target.define.group and call.target.define.group not in self._pools:
                 raise unknown_group(call, self._pools)
-            if call.target.function is None:
-                raise call.target.error or AttributeError(f"the actor has no method {call.target.define.title!r}")
+            function = call.target.load()
             args, kwargs = call.arguments()
-            result = call.target.function(*args, **kwargs)
+            result = function(*args, **kwargs)
             del args, kwargs
             if call.target.define.kind == ASYNC_TASK:
                 from trayray.worker.async_execution import run_async_task
@@ -297,6 +303,21 @@ class Executor:
         with self.lock:
             for connection in self.connections.values():
                 self._flush(connection)
+
+    def send_everything(self) -> None:
+        """Send every held reply and see that it leaves, for a process that ends in good order."""
+        self.flush_all()
+        deadline = time.monotonic() + _LAST_SEND_SECONDS
+        for connection in list(self.connections.values()):
+            connection.link.send_rest(deadline - time.monotonic())
+
+    def flush_before_exit(self) -> None:
+        """As `flush_all`, for a process that is about to vanish, whatever its threads are doing."""
+        if self.lock.acquire(timeout=_LAST_FLUSH_SECONDS):
+            try:
+                self.flush_all()
+            finally:
+                self.lock.release()
 
     def _flush(self, connection: Connection) -> None:
         if connection.held:

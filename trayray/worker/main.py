@@ -15,7 +15,7 @@ import sys
 import threading
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import trio
@@ -64,11 +64,13 @@ class Worker:
         thread.start()
         self._ready.wait()
         set_core_worker(self.core)
+        _answer_before_exit(self.executor)
         end = self.executor.run()
         self._leave(end)
         return end.code
 
     def _leave(self, end: ExitRequested) -> None:
+        self.executor.send_everything()
         if self.core.lost is None:
             self.core.to_node_if_there([Exiting(end.reason)])
         atexit._run_exitfuncs()
@@ -175,6 +177,18 @@ class Worker:
             core.to_node([ActorStarted(spec.actor, serialize(failure).to_bytes())])
             raise ExitRequested("its constructor raised an exception") from error
         core.to_node([ActorStarted(spec.actor)])
+
+
+def _answer_before_exit(executor: Executor) -> None:
+    """``os._exit`` in user code leaves at once, but calls that have ended before are answered."""
+    worker, leave = os.getpid(), os._exit
+
+    def answer_and_exit(status: int) -> NoReturn:
+        if os.getpid() == worker:  # not in a process that user code has forked
+            executor.flush_before_exit()
+        leave(status)
+
+    os._exit = answer_and_exit
 
 
 def _leave_now(reason: str) -> None:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from trayray.exceptions import (
     GetTimeoutError,
     ObjectStoreFullError,
+    RayError,
+    RaySystemError,
     RayTaskError,
 )
 from trayray.model.ids import object_id
@@ -37,14 +39,14 @@ _LEND_AFTER_SECONDS = 0.001
 class SegmentGuard:
     """Held by the owned reference of a stored value; its end frees the segment."""
 
-    __slots__ = ("_objects", "place")
+    __slots__ = ("objects", "place")
 
     def __init__(self, objects: Objects, place: Place) -> None:
-        self._objects = objects
+        self.objects = objects
         self.place = place
 
     def __del__(self) -> None:
-        self._objects.core.dropped.add(self._objects.free, self.place)
+        self.objects.core.dropped.add(self.objects.free, self.place)
 
 
 class ReadPin:
@@ -109,9 +111,13 @@ class Objects:
             self._next_request += 1
             request = self._next_request
             self._creating[request] = creation
+        if self.core.closed is not None:  # only now: from here on `fail_requests` finds the request
+            raise self.core.closed
         self.core.dropped.drain_soon()
         self.core.to_node([Create(request, size)])
         creation.event.wait()
+        if creation.failure is not None:
+            raise creation.failure
         if creation.place is None:
             raise ObjectStoreFullError(creation.error)
         return creation.place
@@ -122,10 +128,12 @@ class Objects:
         creation.place, creation.error = message.place, message.error
         creation.event.set()
 
-    def node_lost(self, cause: str) -> None:
-        """The node is gone: nobody will answer."""
+    def fail_requests(self, error: RayError) -> None:
+        """Nobody will answer any more."""
         for request in list(self._creating):
-            self.created(Created(request, None, cause))
+            creation = self._creating.pop(request)
+            creation.failure = error
+            creation.event.set()
 
     def free(self, place: Place) -> None:
         self.core.to_node_if_there([Free(place.offset, place.generation)])
@@ -150,6 +158,9 @@ class Objects:
         place = value.place
         assert place is not None
         if ref is not None and not ref._owner:
+            guard = ref._guard
+            if isinstance(guard, SegmentGuard) and guard.objects is not self:
+                raise RaySystemError(f"the value of {ref!r} went with the cluster that this process has left")
             return self.core.arena.read(place, ref)
         self.core.to_node([Pin(place.offset, place.generation, True)])
         return self.core.arena.read(place, ReadPin(self, place, ref))
@@ -294,10 +305,12 @@ class Objects:
 class _Creation:
     """A request for a segment that a thread waits for."""
 
-    __slots__ = ("error", "event", "place")
+    __slots__ = ("error", "event", "failure", "place")
 
     def __init__(self) -> None:
         self.event = threading.Event()
         self.place: Place | None = None
         self.error = ""
+        #: Why there will be no answer.
+        self.failure: RayError | None = None
 

@@ -17,6 +17,7 @@ from trayray.exceptions import RayError, TaskCancelledError, WorkerCrashedError
 from trayray.link.port import Link, LinkClosed
 from trayray.wire.messages import (
     ERROR,
+    METHOD,
     STORED,
     Blocked,
     Cancel,
@@ -50,6 +51,7 @@ class TaskTemplate:
 
     def __init__(self, define: Define, resources: dict[str, float], max_retries: int) -> None:
         define.call = next(_numbers)
+        define.at_most_once = define.kind != METHOD and max_retries == 0
         self.define = define
         self.resources = resources
         self.max_retries = max_retries
@@ -261,8 +263,14 @@ class TaskSubmitter:
         link.link.close()
         self._links.pop(link.worker, None)
         queue = self.queues[link.key]
-        for task in queue.lost(message.lease):
-            self._crashed(queue, task, message.cause)
+        first, *behind = queue.lost(message.lease) or (None,)
+        for task in behind:
+            if task.cancelled:
+                self._crashed(queue, task, message.cause)
+        # What was queued in the worker behind the first has not been started there.
+        queue.queue.extendleft(task for task in reversed(behind) if not task.cancelled)
+        if first is not None:
+            self._crashed(queue, first, message.cause)
         self._dirty.add(link.key)
 
     def _crashed(self, queue: ClassQueue[PendingTask], task: PendingTask, cause: str) -> None:
@@ -302,12 +310,18 @@ class TaskSubmitter:
                     self._handle(link, [message])
                 case Returned(tasks) if link.lease is not None:
                     self.queues[link.key].returned(link.lease, tasks, self._core.now())
+                    self._drop_cancelled(link.key, tasks)
                     self._dirty.add(link.key)
                 case Blocked(blocked) if link.lease is not None:
                     self.queues[link.key].blocked(link.lease, blocked)
                     self._dirty.add(link.key)
                 case _:
                     pass  # news of a lease that this owner has returned meanwhile
+
+    def _drop_cancelled(self, key: int, returned: list[bytes]) -> None:
+        for task in [task for task_id in returned if (task := self.pending.get(task_id)) is not None]:
+            if task.cancelled and self.queues[key].withdraw(task):
+                self._fail(task, TaskCancelledError(self._core.task_id_object(task.task_id)))
 
     # --- results ---
 

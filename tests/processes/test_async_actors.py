@@ -7,9 +7,6 @@ import time
 import pytest
 import trio
 
-variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
-
-
 class Methods:
     """One method for each thing that users await."""
 
@@ -18,6 +15,7 @@ class Methods:
         self.event = asyncio.Event()
         self.queue = asyncio.Queue()
         self.lock = asyncio.Lock()
+        self.variable = contextvars.ContextVar("variable", default="unset")
 
     async def call(self, function, *args):
         """Run test code inside the actor."""
@@ -518,17 +516,14 @@ def test_a_thousand_calls_sleep_at_once(ray, actor):
 
 
 def test_context_variables_belong_to_a_call(ray, actor):
-    async def set_and_read(_, value):
-        variable.set(value)
+    async def set_and_read(actor, value):
+        actor.variable.set(value)
         await asyncio.sleep(0.001)
         await trio.sleep(0.001)
-        return variable.get(), await asyncio.create_task(read())
+        return actor.variable.get(), await asyncio.create_task(only_read(actor))
 
-    async def only_read(_):
-        return variable.get()
-
-    async def read():
-        return variable.get()
+    async def only_read(actor):
+        return actor.variable.get()
 
     results = ray.get([actor.call.remote(set_and_read, f"v{i}") for i in range(20)], timeout=20)
     assert results == [(f"v{i}", f"v{i}") for i in range(20)]
@@ -538,9 +533,12 @@ def test_context_variables_belong_to_a_call(ray, actor):
 def test_context_variables_do_not_leak_into_the_next_waiting_call(ray):
     @ray.remote(max_concurrency=1)
     class One:
+        def __init__(self):
+            self.variable = contextvars.ContextVar("variable", default="unset")
+
         async def swap(self, value):
-            before = variable.get()
-            variable.set(value)
+            before = self.variable.get()
+            self.variable.set(value)
             await asyncio.sleep(0)
             return before
 
@@ -699,7 +697,7 @@ def test_an_unknown_concurrency_group_fails_the_call_only(ray):
 
 
 def test_async_tasks_await_both(ray):
-    @ray.remote
+    @ray.task
     async def task(x):
         await asyncio.sleep(0)
         async with asyncio.timeout(10):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from trayray.core.submission import LINGER_SECONDS, MAX_DEPTH, MAX_WANTED, STALL_SECONDS, ClassQueue
 
@@ -26,7 +26,7 @@ class Worker:
 
     jobs: list[Job] = field(default_factory=list[Job])
     blocked: bool = False
-    asked: bool = False  # to give back what has not started
+    asked: bool = False  # to give back what has not started, and there still is some
 
 
 # Durations around those that the policy distinguishes.
@@ -52,6 +52,17 @@ class QueueAgainstWorld(RuleBasedStateMachine):
 
     def lease(self, data: st.DataObject, among: list[int] | None = None) -> int:
         return data.draw(st.sampled_from(sorted(self.workers) if among is None else among))
+
+    @initialize(doublings=st.integers(0, 4), leases=st.integers(0, 3))
+    def short_tasks_have_run_before(self, doublings: int, leases: int) -> None:
+        for _ in range(leases):
+            self.grant_one()
+        if leases:
+            for _ in range(doublings):
+                self.submit(1)
+                for lease in self.workers:
+                    self.finish_some(lease, 1, 0.0, noise=False)
+            assert self.queue.depth == 2**doublings
 
     # --- the owner ---
 
@@ -123,18 +134,21 @@ class QueueAgainstWorld(RuleBasedStateMachine):
     @rule(data=st.data(), seconds=durations, noise=st.booleans())
     def finish(self, data: st.DataObject, seconds: float, noise: bool) -> None:
         lease = self.lease(data)
+        self.finish_some(lease, data.draw(st.integers(0, len(self.workers[lease].jobs))), seconds, noise=noise)
+        self.plan()
+
+    def finish_some(self, lease: int, number: int, seconds: float, *, noise: bool) -> None:
         worker = self.workers[lease]
-        number = data.draw(st.integers(0, len(worker.jobs)))
         done, worker.jobs = worker.jobs[:number], worker.jobs[number:]
-        worker.blocked = worker.blocked and not done
         self.now += seconds
-        if done and not worker.blocked:
+        if done:
+            worker.blocked = False
             self.queue.blocked(lease, False)
+        worker.asked = worker.asked and bool(worker.jobs)
         ids = [job.task_id for job in done]
         assert self.queue.finished(lease, [*ids, *ids, b"unknown"] if noise else ids, self.now) == done
         assert not self.finished & set(done)
         self.finished.update(done)
-        self.plan()
 
     @precondition(lambda self: any(worker.jobs for worker in self.workers.values()))
     @rule(data=st.data(), blocked=st.booleans())
@@ -187,6 +201,7 @@ class QueueAgainstWorld(RuleBasedStateMachine):
             assert tasks, "an empty push"
             assert lease not in served, "two pushes to one worker in one plan"
             assert not worker.blocked, "a push behind a task that waits"
+            assert not worker.asked, "a push to a worker that was asked for its tasks"
             assert lease not in busy_long, "a push behind a task that turned out long"
             assert tasks == self.queued[: len(tasks)], "not in the order of submission"
             del self.queued[: len(tasks)]

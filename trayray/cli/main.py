@@ -8,6 +8,7 @@ from trayray.cli.run import Program, run
 from trayray.cli.start import start
 from trayray.cli.status import status
 from trayray.cli.stop import stop
+from trayray.cli.typings import typings
 from trayray.version import RAY_VERSION, __version__
 
 
@@ -37,6 +38,7 @@ trayray.add_command(run)
 trayray.add_command(start)
 trayray.add_command(status)
 trayray.add_command(stop)
+trayray.add_command(typings)
 
 
 def main() -> None:

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import trio
+
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -66,6 +68,18 @@ def kill_tree(spared: Callable[[int], bool], seconds: float) -> None:
             await_child(pid, deadline - time.monotonic())
         if time.monotonic() >= deadline:
             return
+
+
+async def wait_for_end(pid: int) -> None:
+    """Until a process, of whomever, has ended; in Trio."""
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        await trio.lowlevel.wait_readable(descriptor)  # however it ends
+    finally:
+        os.close(descriptor)
 
 
 def await_child(pid: int, seconds: float) -> bool:

@@ -7,7 +7,9 @@ Not here: objects (``store``), processes (``worker_processes``), actors' lives (
 
 from __future__ import annotations
 
+import logging
 import socket
+import struct
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,11 +22,14 @@ from trayray.core.leases import Contention, Granted, HeldLease, LeaseTable, Need
 from trayray.core.leases import Resumed as ResumedAction
 from trayray.link.handshake import send_welcome
 from trayray.link.network import socket_name
+from trayray.link.port import Link
 from trayray.link.unix import UnixLink
 from trayray.model.resources import ResourceSet
 from trayray.node.clients import Client, Clients
+from trayray.node.process_control import wait_for_end
 from trayray.node.store import ObjectStore
 from trayray.node.worker_processes import WorkerProcess, WorkerProcesses
+from trayray.wire.frames import FrameError
 from trayray.wire.messages import (
     ActorStarted,
     ActorUnreachable,
@@ -59,6 +64,8 @@ from trayray.wire.messages import (
 
 if TYPE_CHECKING:
     from trayray.gcs.control import Gcs
+
+logger = logging.getLogger(__name__)
 
 #: The lease client that stands for the GCS: actors' workers.
 GCS_CLIENT = b"gcs"
@@ -171,7 +178,7 @@ class Raylet:
                 for message in messages:
                     self._handle(client, message)
                 self.schedule()
-        except (FrameError, ProtocolError) as error:  # a broken process loses its connection, the others keep their node
+        except (FrameError, ValueError) as error:  # a process that breaks the protocol takes nobody with it
             logger.error("%s %s (pid %d) is cut off: %s", client.role, client.address, client.pid, error)
 
     def _gone(self, client: Client) -> None:
@@ -185,7 +192,7 @@ class Raylet:
             self._end_job(client.job)
         elif client.worker_id in self.processes.workers:
             # Without its link a worker is of no use; mostly it is dead already.
-            self._later(self._kill_after, client.worker_id, 1.0)
+            self._later(self._kill_after, client.worker_id, 1.0, "it lost its connection to the node and lived on")
         self.schedule()
 
     def _end_job(self, job: bytes) -> None:
@@ -284,7 +291,9 @@ class Raylet:
         worker = self.processes.workers.get(granted.worker)
         client = self.clients.by_id.get(granted.worker)
         job = self.table.leases[granted.lease].demand.job
-        if worker is None or client is None or worker.job == job:  # it has just died; its end gives the lease back
+        if worker is None or client is None:  # it has just died; `worker_ended` gives the lease back
+            self._entering[granted.worker] = granted
+        elif worker.job == job:
             self._tell_granted(granted)
         else:
             worker.job = client.job = job
@@ -311,6 +320,8 @@ class Raylet:
         lease = self.table.worker_gone(worker.worker_id)
         if lease is not None and lease.demand.client != GCS_CLIENT:
             self._tell_lost(lease, granted, cause)
+        elif granted is not None and granted.key in self._actor_keys:  # it died before it could become the actor
+            self.table.want(GCS_CLIENT, granted.key, self.table.demands[GCS_CLIENT, granted.key].granted + 1)
         self.gcs.worker_gone(worker.worker_id, cause)
         # A killed worker leaves its socket behind.
         (Path(self.identity.sockets) / socket_name(worker.worker_id)).unlink(missing_ok=True)
@@ -336,11 +347,11 @@ class Raylet:
             return
         worker.reason = worker.reason or reason
         self._send(worker_id, [Exit(reason)])
-        self._later(self._kill_after, worker_id, _GRACE_SECONDS)
+        self._later(self._kill_after, worker_id, _GRACE_SECONDS, reason)
 
-    async def _kill_after(self, worker_id: bytes, seconds: float) -> None:
+    async def _kill_after(self, worker_id: bytes, seconds: float, reason: str) -> None:
         await trio.sleep(seconds)
-        self._end(worker_id, "it did not end in time")
+        self._end(worker_id, reason)
 
     # --- the GCS's actors on this node ---
 
@@ -386,6 +397,14 @@ class Raylet:
         driver = self.clients.driver_of(worker.job)
         if driver is not None:
             driver.send([LogLines(worker.pid, name or worker.name, is_error, lines)])
+
+
+async def _close_with_peer(sock: socket.socket, link: Link[NodeMessage]) -> None:
+    """A driver's children may hold its end of the link open: its own end is what counts."""
+    pid, _, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    if pid:  # not one of another container
+        await wait_for_end(pid)
+        link.close()
 
 
 def _welcome(raylet: Raylet, sock: socket.socket, job: bytes) -> UnixLink[NodeMessage]:

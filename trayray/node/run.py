@@ -28,6 +28,7 @@ from trayray.link.grpc_edge import serve_grpc
 from trayray.link.network import NODE, UnixNetwork
 from trayray.node.clients import Clients
 from trayray.node.config import NodeConfig
+from trayray.node.process_control import wait_for_end
 from trayray.node.raylet import NodeIdentity, Raylet
 from trayray.node.services import ObjectTransferService, RayletService, available_resources
 from trayray.node.session import Session
@@ -74,7 +75,7 @@ async def run_node(
             await root.start(raylet.run)
             root.start_soon(_watch_signals, root.cancel_scope)
             if config.driver_pid:
-                root.start_soon(_watch_driver, config.driver_pid, root.cancel_scope)
+                root.start_soon(_end_with, config.driver_pid, root.cancel_scope)
             session.publish(info.address, os.getpid(), private=bool(config.driver_pid) and not config.started_by_hand)
             ready(info.address)
     finally:
@@ -118,15 +119,6 @@ async def _watch_signals(scope: trio.CancelScope) -> None:
             scope.cancel()
 
 
-async def _watch_driver(pid: int, scope: trio.CancelScope) -> None:
-    """A process descriptor becomes readable when its process ends, however that happens."""
-    try:
-        descriptor = os.pidfd_open(pid)
-    except ProcessLookupError:
-        scope.cancel()
-        return
-    try:
-        await trio.lowlevel.wait_readable(descriptor)
-        scope.cancel()
-    finally:
-        os.close(descriptor)
+async def _end_with(pid: int, scope: trio.CancelScope) -> None:
+    await wait_for_end(pid)
+    scope.cancel()

@@ -126,9 +126,9 @@ class Borrowed(Struct, array_like=True, tag=2):
 
 
 class Release(Struct, array_like=True, tag=3):
-    """The sender holds no reference to these objects any more."""
+    """The sender holds no reference to these objects any more; with each, how often it had been registered for it."""
 
-    objects: list[bytes]
+    objects: list[tuple[bytes, int]]
 
 
 class Want(Struct, array_like=True, tag=4):

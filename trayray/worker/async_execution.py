@@ -178,7 +178,8 @@ async def _wait_future(future: asyncio.Future[Any]) -> None:
         return
     future.add_done_callback(wake)
     await trio.lowlevel.wait_task_rescheduled(abort)
-    if cancelled is not None and future.cancelled():
+    # The future of ``gather`` that was cancelled has CancelledError as its exception instead.
+    if cancelled is not None and (future.cancelled() or isinstance(future.exception(), asyncio.CancelledError)):
         cancelled()
 
 

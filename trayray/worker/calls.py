@@ -194,7 +194,7 @@ class Call:
         kept = [ref for ref in (weak() for weak in self._met) if ref is not None and isinstance(ref._guard, LoanGuard)]
         if kept:
             for ref in kept:
-                ref._guard.registered = True
+                ref._guard.registrations += 1
             self._core.run_async(self._core.peers.register, kept, self._core.address)
 
     def _kept(self) -> list[bytes] | None:
@@ -205,9 +205,9 @@ class Call:
         foreign: list[ObjectRef[Any]] = []
         for weak in self._met:
             ref = weak()
-            if ref is None or not isinstance(ref._guard, LoanGuard) or ref._guard.registered:
+            if ref is None or not isinstance(ref._guard, LoanGuard) or ref._guard.registrations:
                 continue
-            ref._guard.registered = True
+            ref._guard.registrations += 1
             if ref._owner == self.owner:
                 kept.append(ref._id)
             else:

@@ -40,7 +40,7 @@ from trayray.wire.serialization import deserialize, serialize
 from trayray.worker.calls import Call, Target
 from trayray.worker.core_worker import CoreConfig, CoreWorker, run_core_worker
 from trayray.worker.current import ActorSelf, set_actor_self, set_core_worker
-from trayray.worker.execution import Executor, ExitRequested
+from trayray.worker.execution import Executor, ExitRequested, exit_request
 from trayray.worker.output import redirect_output, set_output_name
 from trayray.worker.process_title import set_title
 from trayray.worker.ray_alias import install_alias
@@ -71,7 +71,9 @@ class Worker:
 
     def _leave(self, end: ExitRequested) -> None:
         self.executor.send_everything()
-        if self.core.lost is None:
+        if end.code:  # a crash, which the node reports with the last lines of output
+            traceback.print_exception(end.__cause__)
+        else:
             self.core.to_node_if_there([Exiting(end.reason)])
         atexit._run_exitfuncs()
         sys.stdout.flush()
@@ -170,7 +172,7 @@ class Worker:
                 del args, kwargs
             call.register_kept()
         except SystemExit as error:
-            raise ExitRequested(f"its constructor exited: {error}", 1) from error
+            raise exit_request(error) from error
         except BaseException as error:
             failure = call.error_of(error)
             assert isinstance(failure, RayTaskError)
@@ -206,7 +208,7 @@ def _creation_push(spec: ActorSpec) -> Push:
 def run_worker(config: CoreConfig, sockets: Path) -> int:
     """Be a worker until told to end; the exit code. Called once, in a freshly forked process."""
     redirect_output()
-    faulthandler.enable(file=2)
+    faulthandler.enable(file=2, all_threads=False)  # the crash report shows the thread that crashed
     set_title("IDLE")
     return Worker(config, UnixNetwork(sockets, config.token, config.worker_id)).run()
 

@@ -2,7 +2,7 @@
 
 One `ObjectRef` exists for an object in a process, so Python's own reference counting tells when the process has no use
 for it any more: owned small values vanish with their ref, owned stored values and borrowed refs have a guard whose end
-is reported to the loop. An owner holds what others borrow in `ReferenceTable.pinned`.
+is reported to the loop. An owner holds what others borrow in `ReferenceTable.lent`.
 Not here: sending (``peers``), the arena (``objects``), values' layout (``wire.serialization``).
 """
 
@@ -14,9 +14,10 @@ from collections.abc import Callable, Generator, Iterable
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, final
 from weakref import WeakValueDictionary
 
+from trayray.core.loans import LoanBook
 from trayray.exceptions import ObjectLostError, OwnerDiedError, RaySystemError
 from trayray.model.ids import JobID, TaskID
-from trayray.wire.messages import ERROR, RefInfo, Value
+from trayray.wire.messages import ERROR, RefInfo, Release, Value
 from trayray.wire.serialization import noted, serialize
 from trayray.worker.awaiting import asyncio_future_of, await_value, future_of
 from trayray.worker.current import core_worker
@@ -204,30 +205,20 @@ class Dropped:
 class LoanGuard:
     """Held by a borrowed reference; its end is the end of the loan."""
 
-    __slots__ = ("_table", "id", "owner", "registered", "wanted")
+    __slots__ = ("_table", "id", "owner", "registrations", "wanted")
 
     def __init__(self, table: ReferenceTable, object_id: bytes, owner: str) -> None:
         self._table = table
         self.id = object_id
         self.owner = owner
-        #: The owner counts this process as a borrower, so it must hear of the end.
-        self.registered = False
+        #: How often the owner was told that this process borrows the object: so many it must hear are over.
+        self.registrations = 0
         #: The value was asked for.
         self.wanted = False
 
     def __del__(self) -> None:
-        if self.registered:
-            self._table.dropped.add(self._table.loan_ended, self.owner, self.id)
-
-
-class Pinned:
-    """An owned object that other processes hold."""
-
-    __slots__ = ("borrowers", "ref")
-
-    def __init__(self, ref: ObjectRef[Any]) -> None:
-        self.ref = ref
-        self.borrowers: set[str] = set()
+        if self.registrations:
+            self._table.dropped.add(self._table.loan_ended, self.owner, self.id, self.registrations)
 
 
 class Adopting(threading.local):
@@ -252,9 +243,9 @@ class ReferenceTable:
         self.lock = threading.RLock()
         #: Every ref that was exported or borrowed, by id, while it lives.
         self.known: WeakValueDictionary[bytes, ObjectRef[Any]] = WeakValueDictionary()
-        #: Owned objects that others borrow.
-        self.pinned: dict[bytes, Pinned] = {}
-        self.borrowed_by: dict[str, set[bytes]] = {}
+        #: Owned objects that others borrow, and by whom.
+        self.lent: dict[bytes, ObjectRef[Any]] = {}
+        self._loans = LoanBook()
         self._out_of_band: set[ObjectRef[Any]] = set()
         self._gone: set[str] = set()
 
@@ -278,11 +269,11 @@ class ReferenceTable:
                     self._lose(ref, owner)
                 else:
                     guard = LoanGuard(self, object_id, owner)
-                    guard.registered = registered
+                    guard.registrations = int(registered)
                     ref._guard = guard
                 self.known[object_id] = ref
             elif registered and isinstance(ref._guard, LoanGuard):
-                ref._guard.registered = True
+                ref._guard.registrations += 1
         met = adopting.refs
         if met is not None:
             met.append(ref)
@@ -332,7 +323,10 @@ class ReferenceTable:
     # --- the owner's side ---
 
     def lend(self, object_ids: Iterable[bytes], borrower: str) -> None:
-        """``borrower`` holds these objects from now on. Unknown ones are gone: the borrower learns it when it asks."""
+        """``borrower`` is registered once more for each of these objects, which stay until it has released them.
+
+        Unknown ones are gone: the borrower learns it when it asks.
+        """
         if borrower == self._address:
             return
         with self.lock:
@@ -340,43 +334,25 @@ class ReferenceTable:
                 return
             for object_id in object_ids:
                 ref = self.known.get(object_id)
-                if ref is None or ref._owner:
-                    continue
-                pinned = self.pinned.get(object_id)
-                if pinned is None:
-                    pinned = self.pinned[object_id] = Pinned(ref)
-                pinned.borrowers.add(borrower)
-                self.borrowed_by.setdefault(borrower, set()).add(object_id)
+                # Counted even if the object is gone: the borrower will release what it was registered for.
+                if self._loans.lend(object_id, borrower) and ref is not None and not ref._owner:
+                    self.lent[object_id] = ref
 
-    def give_back(self, object_ids: Iterable[bytes], borrower: str) -> None:
-        """``borrower`` dropped these objects."""
+    def give_back(self, releases: Iterable[tuple[bytes, int]], borrower: str) -> None:
+        """``borrower`` dropped these objects, for which it had been registered so many times."""
         with self.lock:
-            loans = self.borrowed_by.get(borrower)
-            for object_id in object_ids:
-                if loans is not None:
-                    loans.discard(object_id)
-                pinned = self.pinned.get(object_id)
-                if pinned is not None:
-                    pinned.borrowers.discard(borrower)
-                    if not pinned.borrowers:
-                        del self.pinned[object_id]
-            if loans is not None and not loans:
-                del self.borrowed_by[borrower]
+            if borrower in self._gone:
+                return
+            for object_id, count in releases:
+                if not self._loans.give_back(object_id, borrower, count):
+                    self.lent.pop(object_id, None)
 
     # --- the borrower's side ---
 
-    def loan_ended(self, owner: str, object_id: bytes) -> None:
+    def loan_ended(self, owner: str, object_id: bytes, registrations: int) -> None:
         """This process has dropped a borrowed reference (loop thread)."""
-        from trayray.wire.messages import Release
-
-        with self.lock:
-            ref = self.known.get(object_id)
-            guard = None if ref is None else ref._guard
-            anew = isinstance(guard, LoanGuard)
-            if isinstance(guard, LoanGuard):  # borrowed again meanwhile: the loan goes on
-                guard.registered = True
-        if not anew and owner not in self._gone:
-            self._send(owner, [Release([object_id])])
+        if owner not in self._gone:
+            self._send(owner, [Release([(object_id, registrations)])])
 
     def arrived(self, object_id: bytes, value: Value | None) -> None:
         """An owner sent the value of a borrowed object; None: it does not know the object."""
@@ -400,7 +376,8 @@ class ReferenceTable:
         """A process died: its loans end, and what it owned and this process still waits for is lost."""
         with self.lock:
             self._gone.add(address)
-            self.give_back(list(self.borrowed_by.get(address, ())), address)
+            for object_id in self._loans.gone(address):
+                self.lent.pop(object_id, None)
             for ref in list(self.known.values()):
                 if ref._owner == address and ref._value is None:
                     self._lose(ref, address)

@@ -207,7 +207,7 @@ class ObjectStoreFullError(RayError):
     def __str__(self) -> str:
         return (
             f"{super().__str__()}\nThe local object store is full of objects that are still in use and cannot be "
-            "spilled. `trayray memory` lists the objects of the cluster."
+            "spilled. `trayray status` shows how full it is."
         ).lstrip("\n")
 
 
@@ -217,7 +217,7 @@ class OutOfDiskError(RayError):
     def __str__(self) -> str:
         return (
             f"{super().__str__()}\nThe object cannot be created: the local object store is full and the disk is above "
-            "its limit for spilling (95 % by default). `df` shows the disks, `trayray memory` the objects."
+            "its limit for spilling (95 % by default). `df` shows the disks, `trayray status` the objects."
         ).lstrip("\n")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from trayray.api.session import session
 from trayray.worker.current import Running, actor_self, core_worker, running
 
-#: Accelerators that every answer names (RAY_FACTS 1.4).
+#: Accelerators that every answer names, as Ray's does.
 _ACCELERATORS = ("FURIOSA", "GPU", "HPU", "MBLT", "NPU", "RBLN", "TPU", "TTNPU", "neuron_cores")
 
 

@@ -67,7 +67,7 @@ def state(table: ActorTable, actor_id: bytes = X) -> State:
     return table.actors[actor_id].state
 
 
-# --- the way into life ---------------------------------------------------------------------------------------------------
+# --- the way into life ------------------------------------------------------------------------------------------------
 
 
 def test_an_actor_waits_for_its_arguments_then_for_a_worker_then_lives() -> None:
@@ -123,7 +123,7 @@ def test_late_news_of_a_process_that_has_ended_does_not_make_an_actor_alive() ->
     assert state(table) is State.RESTARTING
 
 
-# --- names ---------------------------------------------------------------------------------------------------------------
+# --- names ------------------------------------------------------------------------------------------------------------
 
 
 def test_an_actor_is_found_by_its_name_in_its_namespace() -> None:
@@ -187,7 +187,7 @@ def test_a_restarting_actor_keeps_its_name() -> None:
     assert table.find("space", "n") is table.actors[X]
 
 
-# --- crashes and restarts ------------------------------------------------------------------------------------------------
+# --- crashes and restarts ---------------------------------------------------------------------------------------------
 
 
 def test_an_actor_without_restarts_dies_with_its_process() -> None:
@@ -257,7 +257,7 @@ def test_an_actor_that_ends_itself_is_not_restarted() -> None:
     assert "exit_actor()" in table.actors[X].cause
 
 
-# --- kill ----------------------------------------------------------------------------------------------------------------
+# --- kill -------------------------------------------------------------------------------------------------------------
 
 
 def test_kill_ends_the_process_at_once_and_for_good() -> None:
@@ -315,7 +315,7 @@ def test_unknown_and_dead_actors_cannot_be_killed() -> None:
     assert "first" in table.actors[X].cause
 
 
-# --- out of scope --------------------------------------------------------------------------------------------------------
+# --- out of scope -----------------------------------------------------------------------------------------------------
 
 
 def test_an_unreachable_actor_ends_in_good_order() -> None:
@@ -345,7 +345,7 @@ def test_an_actor_may_become_unreachable_before_its_registration_arrives() -> No
     assert table.create(X, b"spec", *NEEDS) == []
 
 
-# --- owners and jobs -----------------------------------------------------------------------------------------------------
+# --- owners and jobs --------------------------------------------------------------------------------------------------
 
 
 def test_actors_end_with_the_process_that_created_them() -> None:
@@ -387,7 +387,7 @@ def test_a_detached_actor_whose_arguments_will_never_come_ends_with_its_owner() 
     assert table.find("space", "n") is None
 
 
-# --- the dead ------------------------------------------------------------------------------------------------------------
+# --- the dead ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_dead_actor_keeps_its_cause_whatever_is_heard_later() -> None:

@@ -44,7 +44,7 @@ def available(table: LeaseTable) -> dict[str, float]:
     return dict(table.available.to_dict())
 
 
-# --- demands and grants --------------------------------------------------------------------------------------------------
+# --- demands and grants -----------------------------------------------------------------------------------------------
 
 
 def test_a_lease_is_granted_with_what_it_holds() -> None:
@@ -137,7 +137,7 @@ def test_what_is_placed_by_more_than_it_holds_needs_a_node_that_has_it() -> None
     assert available(table) == {"CPU": 1}
 
 
-# --- workers -------------------------------------------------------------------------------------------------------------
+# --- workers ----------------------------------------------------------------------------------------------------------
 
 
 def test_missing_workers_are_asked_for_once() -> None:
@@ -292,7 +292,7 @@ def test_an_ended_job_s_idle_workers_are_taken() -> None:
     assert table.take_idle(0) == [b"w0"]
 
 
-# --- lending -------------------------------------------------------------------------------------------------------------
+# --- lending ----------------------------------------------------------------------------------------------------------
 
 
 def lender_and_guest() -> LeaseTable:
@@ -399,7 +399,7 @@ def test_a_lender_that_dies_leaves_nothing_behind() -> None:
     assert available(table) == {"CPU": 1, "GPU": 1}
 
 
-# --- contention ----------------------------------------------------------------------------------------------------------
+# --- contention -------------------------------------------------------------------------------------------------------
 
 
 def test_holders_are_told_when_others_begin_and_cease_to_wait() -> None:

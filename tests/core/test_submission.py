@@ -57,7 +57,7 @@ def with_three_on_one_worker() -> ClassQueue[Job]:
     return queue
 
 
-# --- wanting leases ------------------------------------------------------------------------------------------------------
+# --- wanting leases ---------------------------------------------------------------------------------------------------
 
 
 def test_a_lease_is_wanted_for_each_task_that_no_worker_has() -> None:
@@ -95,7 +95,7 @@ def test_only_so_many_leases_are_wanted_ahead() -> None:
     assert queue_of(*numbered(MAX_WANTED + 1)).plan(0.0).demand == MAX_WANTED
 
 
-# --- handing out ---------------------------------------------------------------------------------------------------------
+# --- handing out ------------------------------------------------------------------------------------------------------
 
 
 def test_tasks_are_handed_out_in_the_order_of_submission() -> None:
@@ -200,7 +200,7 @@ def test_a_task_just_begun_may_have_another_behind_it() -> None:
     assert pushed(queue.plan(STALL_SECONDS / 2)) == {1: ["b"]}
 
 
-# --- results -------------------------------------------------------------------------------------------------------------
+# --- results ----------------------------------------------------------------------------------------------------------
 
 
 def test_results_tell_their_tasks_and_free_the_worker() -> None:
@@ -235,7 +235,7 @@ def test_skipped_results_say_nothing_about_durations() -> None:
     assert queue.depth == 1
 
 
-# --- what comes back -----------------------------------------------------------------------------------------------------
+# --- what comes back --------------------------------------------------------------------------------------------------
 
 
 def test_what_stalls_is_asked_back_once() -> None:
@@ -340,7 +340,7 @@ def test_a_queued_task_can_be_withdrawn_and_one_in_flight_cannot() -> None:
     assert (queue.holder(b"a"), queue.holder(b"b")) == (1, None)
 
 
-# --- giving leases back --------------------------------------------------------------------------------------------------
+# --- giving leases back -----------------------------------------------------------------------------------------------
 
 
 def test_an_unused_lease_lingers_and_goes_back() -> None:
@@ -383,7 +383,7 @@ def test_a_returned_lease_is_wanted_anew() -> None:
     assert queue.plan(0.0).demand == 2
 
 
-# --- deadlines -----------------------------------------------------------------------------------------------------------
+# --- deadlines --------------------------------------------------------------------------------------------------------
 
 
 def test_time_matters_to_unused_leases_and_to_what_may_stall() -> None:

@@ -33,7 +33,6 @@ LEGAL = {
 
 OWNERS, JOBS = ["owner 0", "owner 1"], [b"job 0", b"job 1"]
 NEEDS: tuple[dict[str, float], dict[str, float]] = ({}, {"CPU": 1.0})
-ids = st.integers(0, 7).map(lambda number: bytes([number]))
 
 #: What the watchers of an actor must know: state, address, cause, error, restarts.
 Seen = tuple[State, str, str, bytes, int]
@@ -71,6 +70,16 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
         self.buried: dict[bytes, Seen] = {}
         self.numbers = count()
 
+    def draw_actor(self, data: st.DataObject, *, new: bool = False) -> bytes:
+        """The id of a registered actor, living ones preferred, or one that is registered next."""
+        living = [actor.actor_id for actor in self.living()]
+        ids = sorted(living or self.table.actors)
+        if new or not ids:
+            ids.append(bytes([len(self.table.actors)]))
+        if self.buried:
+            ids.append(min(self.buried))
+        return data.draw(st.sampled_from(ids))
+
     # --- the world ---
 
     def view(self, actor_id: bytes) -> Seen:
@@ -100,29 +109,32 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
     # --- registration ---
 
     @rule(
-        actor_id=ids,
+        data=st.data(),
+        again=st.sampled_from([False, False, False, True]),
         name=st.sampled_from(["", "n", "m"]),
         namespace=st.sampled_from(["x", "y"]),
         owner=st.integers(0, 1),
         detached=st.booleans(),
-        max_restarts=st.integers(-1, 2),
+        max_restarts=st.sampled_from([0, 1, 1, 2, -1]),
         get_if_exists=st.booleans(),
+        ready=st.booleans(),
     )
     def register(
         self,
-        actor_id: bytes,
+        data: st.DataObject,
+        again: bool,
         name: str,
         namespace: str,
         owner: int,
         detached: bool,
         max_restarts: int,
         get_if_exists: bool,
+        ready: bool,
     ) -> None:
+        actor_id = self.draw_actor(data) if again else bytes([len(self.table.actors)])
         known = self.table.actors.get(actor_id)
         holders = [a for a in self.living() if name and (a.namespace, a.name) == (namespace, name)]
-        new = Actor(
-            actor_id, name, namespace, "Class", JOBS[owner], OWNERS[owner], detached, max_restarts, b"handle"
-        )
+        new = Actor(actor_id, name, namespace, "Class", JOBS[owner], OWNERS[owner], detached, max_restarts, b"handle")
         if known is None and holders and not get_if_exists:
             with pytest.raises(NameTaken, match=f"'{name}' already exists"):
                 self.table.register(new, get_if_exists=False)
@@ -136,19 +148,25 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
             assert found is new
             self.facts[actor_id] = Facts(ended=actor_id in self.dropped and not detached)
             self.seen[actor_id] = self.view(actor_id)  # the caller publishes it
+            if ready:
+                self.create(actor_id)
 
     @precondition(lambda self: self.table.actors)
     @rule(data=st.data())
     def arguments_are_ready(self, data: st.DataObject) -> None:
-        actor_id = data.draw(st.sampled_from(sorted(self.table.actors)))
+        self.create(self.draw_actor(data))
+
+    def create(self, actor_id: bytes) -> None:
         facts = self.facts[actor_id]
         actions = self.table.create(actor_id, b"spec", *NEEDS)
         assert actions == ([] if facts.created or facts.ended else [Place(actor_id)])
         facts.created = True
         self.carry_out(actions)
 
-    @rule(actor_id=ids)
-    def arguments_fail(self, actor_id: bytes) -> None:
+    @precondition(lambda self: self.table.actors)
+    @rule(data=st.data())
+    def arguments_fail(self, data: st.DataObject) -> None:
+        actor_id = self.draw_actor(data)
         facts = self.facts.get(actor_id)
         if facts is not None and facts.created:
             return  # an owner sends one or the other
@@ -170,7 +188,7 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
     @precondition(lambda self: self.table.actors)
     @rule(data=st.data())
     def a_worker_is_offered_to_the_dead(self, data: st.DataObject) -> None:
-        actor_id = data.draw(st.sampled_from(sorted(self.table.actors)))
+        actor_id = self.draw_actor(data)
         if self.facts[actor_id].ended:
             assert not self.table.placed(actor_id, b"w", "address")
 
@@ -178,7 +196,7 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
     @rule(data=st.data())
     def a_constructor_returned(self, data: st.DataObject) -> None:
         """Also one whose process has ended since: that news is late."""
-        actor_id = data.draw(st.sampled_from(sorted(self.table.actors)))
+        actor_id = self.draw_actor(data)
         actor = self.table.actors[actor_id]
         constructing = actor.worker != b"" and actor.state in (State.PENDING, State.RESTARTING)
         actions = self.table.started(actor_id)
@@ -220,14 +238,17 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
 
     # --- ends ---
 
-    @rule(actor_id=ids, no_restart=st.booleans())
-    def kill(self, actor_id: bytes, no_restart: bool) -> None:
+    @precondition(lambda self: self.table.actors)
+    @rule(data=st.data(), no_restart=st.booleans())
+    def kill(self, data: st.DataObject, no_restart: bool) -> None:
+        actor_id = self.draw_actor(data)
         self.carry_out(self.table.kill(actor_id, no_restart=no_restart, reason="killed"))
         if actor_id in self.facts and no_restart:
             self.facts[actor_id].ended = True
 
-    @rule(actor_id=ids)
-    def the_last_handle_goes(self, actor_id: bytes) -> None:
+    @rule(data=st.data())
+    def the_last_handle_goes(self, data: st.DataObject) -> None:
+        actor_id = self.draw_actor(data, new=True)
         actor = self.table.actors.get(actor_id)
         self.carry_out(self.table.unreachable(actor_id), in_good_order=True)
         if actor is None:
@@ -235,6 +256,7 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
         elif not actor.detached:
             self.facts[actor_id].ended = True
 
+    @precondition(lambda self: len(self.living()) > 2)
     @rule(owner=st.sampled_from(OWNERS))
     def an_owner_dies(self, owner: str) -> None:
         for actor_id, actor in self.table.actors.items():
@@ -242,6 +264,7 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
                 self.facts[actor_id].ended = True
         self.carry_out(self.table.owner_gone(owner))
 
+    @precondition(lambda self: len(self.living()) > 2)
     @rule(job=st.sampled_from(JOBS))
     def a_job_ends(self, job: bytes) -> None:
         for actor_id, actor in self.table.actors.items():

@@ -81,7 +81,7 @@ class LeasesAgainstBooks(RuleBasedStateMachine):
         self.numbers = count()
         self.start(2, 1, 0)
 
-    @initialize(cpus=st.integers(0, 4), gpus=st.integers(0, 1), prestarted=st.integers(0, 2))
+    @initialize(cpus=st.integers(0, 4), gpus=st.integers(0, 1), prestarted=st.integers(0, 5))
     def start(self, cpus: int, gpus: int, prestarted: int) -> None:
         self.total = amounts(CPU=cpus, GPU=gpus)
         self.table = LeaseTable(self.total)
@@ -91,14 +91,16 @@ class LeasesAgainstBooks(RuleBasedStateMachine):
         self.idle: dict[bytes, bytes] = {}  # the job that each has served, b"" for none
         self.jobs: dict[bytes, bytes] = {}  # of all workers that ever served one
         self.told: dict[bytes, bool] = {}
+        for _ in range(prestarted // 2):
+            self.a_worker_starts()
 
     # --- clients ---
 
     def find(self, client: bytes, key: int) -> Waiting | None:
         return next((entry for entry in self.waiting if (entry.client, entry.key) == (client, key)), None)
 
-    @rule(client=clients, key=keys, change=st.integers(-2, 3))
-    def want(self, client: bytes, key: int, change: int) -> None:
+    @rule(client=clients, key=keys, change=st.sampled_from([1, 1, 2, 3, -1, -3]), then=st.booleans())
+    def want(self, client: bytes, key: int, change: int, then: bool) -> None:
         entry = self.find(client, key)
         if entry is None:
             resources, placement = CLASSES[key]
@@ -110,7 +112,10 @@ class LeasesAgainstBooks(RuleBasedStateMachine):
         if entry.outstanding and not waited:
             self.waiting.remove(entry)
             self.waiting.append(entry)
+        if then:
+            self.schedule()
 
+    @precondition(lambda self: self.leases)
     @rule(client=clients)
     def a_client_goes(self, client: bytes) -> None:
         mine = {lease for lease, held in self.leases.items() if held.client == client}
@@ -121,8 +126,8 @@ class LeasesAgainstBooks(RuleBasedStateMachine):
         self.told.pop(client, None)
 
     @precondition(lambda self: self.leases)
-    @rule(data=st.data(), reusable=st.booleans())
-    def a_lease_comes_back(self, data: st.DataObject, reusable: bool) -> None:
+    @rule(data=st.data(), reusable=st.booleans(), then=st.booleans())
+    def a_lease_comes_back(self, data: st.DataObject, reusable: bool, then: bool) -> None:
         lease = data.draw(st.sampled_from(sorted(self.leases)))
         held = self.leases.pop(lease)
         returned = self.table.returned(lease, reusable)
@@ -130,7 +135,10 @@ class LeasesAgainstBooks(RuleBasedStateMachine):
         assert (returned.worker, returned.held) == (held.worker, held.holds)
         if reusable:
             self.idle[held.worker] = JOBS[held.client]
+        if then:
+            self.schedule()
 
+    @precondition(lambda self: self.leases)
     @rule(number=st.integers(0, 5))
     def a_lease_comes_back_that_is_gone(self, number: int) -> None:
         if number not in self.leases:
@@ -163,6 +171,7 @@ class LeasesAgainstBooks(RuleBasedStateMachine):
         self.idle.pop(worker, None)
         assert self.table.worker_gone(worker) is None
 
+    @precondition(lambda self: self.idle)
     @rule(limit=st.integers(0, 3))
     def too_many_are_idle(self, limit: int) -> None:
         taken = self.table.take_idle(limit)
@@ -172,6 +181,7 @@ class LeasesAgainstBooks(RuleBasedStateMachine):
             del self.idle[worker]
         assert not without_job or set(self.idle.values()) <= {b""}, "workers of no job stay longest"
 
+    @precondition(lambda self: self.idle)
     @rule(job=st.sampled_from([b"A", b"B"]))
     def a_job_ends(self, job: bytes) -> None:
         taken = self.table.take_idle_of(job)
@@ -182,19 +192,25 @@ class LeasesAgainstBooks(RuleBasedStateMachine):
     # --- lending ---
 
     @precondition(lambda self: self.leases)
-    @rule(data=st.data())
-    def a_task_waits(self, data: st.DataObject) -> None:
+    @rule(data=st.data(), then=st.booleans())
+    def a_task_waits(self, data: st.DataObject, then: bool) -> None:
         held = self.leases[data.draw(st.sampled_from(sorted(self.leases)))]
         self.table.lend(held.worker)
         held.lent = held.lent or not held.cpus.is_empty()
+        if then:
+            self.schedule()
 
     @precondition(lambda self: self.leases)
-    @rule(data=st.data())
-    def a_task_goes_on(self, data: st.DataObject) -> None:
-        held = self.leases[data.draw(st.sampled_from(sorted(self.leases)))]
+    @rule(data=st.data(), then=st.booleans())
+    def a_task_goes_on(self, data: st.DataObject, then: bool) -> None:
+        lent = [lease for lease, held in sorted(self.leases.items()) if held.lent]
+        held = self.leases[data.draw(st.sampled_from(lent or sorted(self.leases)))]
         assert self.table.resume(held.worker) == held.lent
         held.resuming = held.lent
+        if then:
+            self.schedule()
 
+    @precondition(lambda self: self.leases)
     @rule(number=st.integers(0, 5))
     def news_of_a_worker_without_lease(self, number: int) -> None:
         worker = b"w%d" % number
@@ -303,9 +319,9 @@ class LeasesAgainstBooks(RuleBasedStateMachine):
     def the_books_agree(self) -> None:
         self.table.check_invariants()
         assert self.table.available == self.total - self.held()
-        assert {lease: (held.demand.client, held.demand.key, held.worker) for lease, held in self.table.leases.items()} == {
-            lease: (held.client, held.key, held.worker) for lease, held in self.leases.items()
-        }
+        assert {
+            lease: (held.demand.client, held.demand.key, held.worker) for lease, held in self.table.leases.items()
+        } == {lease: (held.client, held.key, held.worker) for lease, held in self.leases.items()}
         workers = Counter(held.worker for held in self.leases.values())
         assert all(number == 1 for number in workers.values()), "a worker has two leases"
         assert {worker: job for job, idle in self.table.idle.items() for worker in idle} == self.idle

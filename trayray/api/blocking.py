@@ -12,7 +12,7 @@ from typing import Any, TypeVar, overload
 from trayray.api.actor_class import ActorHandle, current_handle
 from trayray.api.pickling_errors import describe_failure
 from trayray.api.session import session
-from trayray.exceptions import RaySystemError
+from trayray.exceptions import ActorHandleNotFoundError, RaySystemError
 from trayray.wire.serialization import serialize
 from trayray.worker.current import core_worker
 from trayray.worker.references import ObjectRef
@@ -139,13 +139,23 @@ def kill(actor: Any, *, no_restart: bool = True) -> None:
 
     Raises:
         ValueError: not an actor handle.
+        ActorHandleNotFoundError: a handle of another cluster (a ValueError too).
     """
     core = session.core()
     if not isinstance(actor, ActorHandle):
         raise ValueError(
             f"ray.kill() only supported for actors. For tasks, try ray.cancel(). Got: {type(actor).__name__}."
         )
-    core.run_async(lambda: core.gcs.kill_actor(actor._ray_info.actor_id, no_restart=no_restart))
+    actor_id = actor._ray_info.actor_id
+
+    async def kill_it() -> bool:
+        await core.creations.settled(actor_id)
+        return await core.gcs.kill_actor(actor_id, no_restart=no_restart)
+
+    if not core.run_async(kill_it):
+        raise ActorHandleNotFoundError(
+            f"{actor!r} is not known to this cluster: it was created before the present init(), or in another cluster."
+        )
 
 
 def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) -> None:

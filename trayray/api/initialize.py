@@ -1,5 +1,4 @@
-"""``init``, ``shutdown`` and ``is_initialized``: Ray's signatures and rules (RAY_FACTS 3 in spirit: the reference's
-"Starting Ray" and "Configuring Ray").
+"""``init``, ``shutdown`` and ``is_initialized``, with Ray's signatures and rules ("Starting Ray", "Configuring Ray").
 
 Not here: the connection itself (``session``).
 """

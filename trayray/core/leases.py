@@ -193,6 +193,11 @@ class LeaseTable:
                 excess -= 1
         return taken
 
+    def stays_idle(self, worker: bytes, job: bytes) -> None:
+        """A worker that was taken as idle is needed for what it owns: it may serve its job again."""
+        if worker not in self.lease_of_worker:
+            self.idle.setdefault(job, []).insert(0, worker)
+
     def take_idle_of(self, job: bytes) -> list[bytes]:
         """The idle workers of an ended job, forgotten here."""
         return self.idle.pop(job, [])
@@ -215,6 +220,7 @@ class LeaseTable:
 
     def _grant(self, actions: list[Action], cpus_awaited: bool) -> None:
         missing: dict[bytes, int] = {}
+        served_in_part: list[Demand] = []
         free = self.available
         for demand in self.demands.values():
             if not demand.outstanding or not self._can_ever_serve(demand):
@@ -230,6 +236,12 @@ class LeaseTable:
                     missing[demand.job] = missing.get(demand.job, 0) + 1
                     continue
                 actions.append(self._grant_one(demand, worker))
+                if demand.outstanding and demand not in served_in_part:
+                    served_in_part.append(demand)
+        for demand in served_in_part:  # it has had its turn: the next free resources are for those who wait behind it
+            if demand.outstanding:
+                del self.demands[demand.client, demand.key]
+                self.demands[demand.client, demand.key] = demand
         coming = self.starting  # they have no job yet: whoever waits first gets them
         for job, count in missing.items():
             served = min(coming, count)

@@ -20,6 +20,8 @@ MAX_DEPTH = 128
 STALL_SECONDS = 0.005
 #: An unused lease is kept so long in the hope of more work, unless somebody else waits for resources.
 LINGER_SECONDS = 0.1
+#: A lease is given back after so long, though there is more work, when somebody else waits for resources.
+LEASE_SECONDS = 0.5
 #: At most so many leases are wanted ahead of the queue.
 MAX_WANTED = 64
 
@@ -37,7 +39,7 @@ T = TypeVar("T", bound=Task)
 class Lease(Generic[T]):
     """One leased worker as its owner sees it."""
 
-    __slots__ = ("blocked", "idle_since", "in_flight", "lease_id", "progress", "reclaiming")
+    __slots__ = ("blocked", "idle_since", "in_flight", "lease_id", "progress", "reclaiming", "since")
 
     def __init__(self, lease_id: int, now: float) -> None:
         self.lease_id = lease_id
@@ -47,6 +49,7 @@ class Lease(Generic[T]):
         self.blocked = False
         #: What has not started was asked back and the worker has not answered.
         self.reclaiming = False
+        self.since = now
         #: Time of the last push to an idle worker or the last result.
         self.progress = now
         #: Since when nothing is in flight.
@@ -87,7 +90,7 @@ class ClassQueue(Generic[T]):
         self.wanted_total = 0
         #: How many tasks a worker of this class may have in flight, adapted to how long they take.
         self.depth = 1
-        #: Somebody else waits for resources: idle leases go back at once.
+        #: Somebody else waits for resources: idle leases go back at once, others after a while.
         self.contended = False
 
     def submit(self, task: T) -> None:
@@ -177,8 +180,7 @@ class ClassQueue(Generic[T]):
         wanted = self.granted_total + min(len(self.queue), MAX_WANTED)
         if wanted != self.wanted_total:
             self.wanted_total = plan.demand = wanted
-        if not self.queue:
-            self._give_back(plan, now)
+        self._give_back(plan, now)
         self._reclaim(plan, now)
         return plan
 
@@ -191,6 +193,7 @@ class ClassQueue(Generic[T]):
             and not lease.reclaiming
             and len(lease.in_flight) < self.depth
             and not (lease.in_flight and lease.stalled(now))
+            and not self._is_over(lease, now)
         ]
         # The emptiest first, and nobody more than a fair share: a short queue must not pile up on one worker.
         open_leases.sort(key=lambda lease: len(lease.in_flight))
@@ -206,10 +209,15 @@ class ClassQueue(Generic[T]):
                 lease.in_flight[task.task_id] = task
             plan.pushes.append((lease.lease_id, tasks))
 
+    def _is_over(self, lease: Lease[T], now: float) -> bool:
+        """Whether others have waited long enough for what the lease holds."""
+        return self.contended and now - lease.since >= LEASE_SECONDS
+
     def _give_back(self, plan: Plan[T], now: float) -> None:
         linger = 0.0 if self.contended else LINGER_SECONDS
         for lease in list(self.leases.values()):
-            if not lease.in_flight and now - lease.idle_since >= linger:
+            unused = self._is_over(lease, now) if self.queue else now - lease.idle_since >= linger
+            if not lease.in_flight and unused:
                 del self.leases[lease.lease_id]
                 plan.returns.append(lease.lease_id)
 

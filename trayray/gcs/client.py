@@ -66,11 +66,10 @@ class GcsClient:
         reply = await self._channel.call(v1.GcsStub, "list_named_actors", request)
         return [(actor.name, actor.namespace) for actor in reply.actors]
 
-    async def kill_actor(self, actor_id: bytes, *, no_restart: bool) -> None:
-        """Kill an actor's process; unknown and dead actors are ignored."""
-        await self._channel.call(
-            v1.GcsStub, "kill_actor", v1.KillActorRequest(actor_id=actor_id, no_restart=no_restart)
-        )
+    async def kill_actor(self, actor_id: bytes, *, no_restart: bool) -> bool:
+        """Kill an actor's process, if it has one; whether the actor is known."""
+        request = v1.KillActorRequest(actor_id=actor_id, no_restart=no_restart)
+        return (await self._channel.call(v1.GcsStub, "kill_actor", request)).killed
 
     async def nodes(self) -> list[v1.Node]:
         """All nodes of the cluster."""

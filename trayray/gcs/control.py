@@ -89,14 +89,21 @@ class Gcs:
 
     # --- watching ---
 
-    def watch(self, client: Watcher, actor_id: bytes) -> None:
-        """``client`` hears of the actor's state now (once it is registered) and at each change."""
+    def watch(self, client: Watcher, actor_id: bytes) -> bool:
+        """``client`` hears of the actor's state now and at each change; False when it is not registered (yet)."""
         watchers = self._watchers.setdefault(actor_id, [])
         if client not in watchers:
             watchers.append(client)
         actor = self.actors.actors.get(actor_id)
         if actor is not None:
             client.send([_state_of(actor)])
+        return actor is not None
+
+    def give_up_on(self, client: Watcher, actor_id: bytes) -> None:
+        """The actor should be registered by now: if it is not, tell ``client`` that it never will be."""
+        if actor_id not in self.actors.actors:
+            cause = f"The actor {actor_id.hex()} is not known to this cluster: its handle comes from another one."
+            client.send([ActorState(actor_id, "DEAD", "", cause)])
 
     def _publish(self, actor_id: bytes) -> None:
         state = _state_of(self.actors.actors[actor_id])

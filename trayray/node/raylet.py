@@ -54,6 +54,8 @@ from trayray.wire.messages import (
     Pin,
     Resume,
     Resumed,
+    Retained,
+    Retire,
     ReturnLease,
     Seal,
     StartActor,
@@ -73,6 +75,9 @@ GCS_CLIENT = b"gcs"
 _GRACE_SECONDS = 5.0
 #: Spare idle workers beyond one a CPU are ended after so long (seconds).
 _IDLE_SECONDS = 1.0
+
+#: A watched actor that nobody has registered for so long does not exist in this cluster (seconds).
+_REGISTRATION_SECONDS = 5.0
 
 _decode_job = msgspec.msgpack.Decoder(JobConfig)
 
@@ -142,7 +147,7 @@ class Raylet:
         while True:
             await trio.sleep(_IDLE_SECONDS)
             for worker in self.table.take_idle(limit):
-                self._end(worker, "it was idle and not needed any more")
+                self._send(worker, [Retire()])
 
     # --- connections ---
 
@@ -220,13 +225,16 @@ class Raylet:
             case ActorStarted(actor, error):
                 self.gcs.actor_started(actor, error)
             case WatchActor(actor):
-                self.gcs.watch(client, actor)
+                if not self.gcs.watch(client, actor):
+                    self._later(self._give_up_on, client, actor)
             case ActorUnreachable(actor):
                 self.gcs.actor_unreachable(actor)
             case Exiting(reason):
                 self._exiting(client, reason)
             case TaskEvents(events):
                 self.gcs.record_events(client, events)
+            case Retained():
+                self.table.stays_idle(client.worker_id, client.job)
             case FinishJob():
                 self._later(self._finish_job, client)
             case _:
@@ -348,6 +356,11 @@ class Raylet:
         worker.reason = worker.reason or reason
         self._send(worker_id, [Exit(reason)])
         self._later(self._kill_after, worker_id, _GRACE_SECONDS, reason)
+
+    async def _give_up_on(self, client: Client, actor_id: bytes) -> None:
+        """A handle may arrive before its actor's registration, but not by so much."""
+        await trio.sleep(_REGISTRATION_SECONDS)
+        self.gcs.give_up_on(client, actor_id)
 
     async def _kill_after(self, worker_id: bytes, seconds: float, reason: str) -> None:
         await trio.sleep(seconds)

@@ -114,6 +114,8 @@ class NodeDescription:
 
 
 async def _watch_signals(scope: trio.CancelScope) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT):  # what holds again afterwards: an end that has begun goes its way
+        signal.signal(number, signal.SIG_IGN)
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
         async for _ in signals:
             scope.cancel()

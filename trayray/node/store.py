@@ -14,9 +14,6 @@ from trayray.core.segments import Granted, SegmentTable, SendFence
 from trayray.node.clients import Client, Clients
 from trayray.wire.messages import Create, Created, Fence, Free, Pin, Place, Seal
 
-#: Smallest store that makes sense (bytes); Ray's minimum.
-MINIMUM_BYTES = 75 * 1024 * 1024
-
 
 class ObjectStore:
     """The arena's memory file and the table of its segments."""

@@ -297,7 +297,6 @@ class ActorStarted(Struct, array_like=True, tag=18):
 
     actor: bytes
     error: bytes = b""
-    kept: list[bytes] | None = None
 
 
 class ActorState(Struct, array_like=True, tag=19):
@@ -371,6 +370,14 @@ class PeerGone(Struct, array_like=True, tag=29):
     address: str
 
 
+class Retire(Struct, array_like=True, tag=30):
+    """The node could do without this idle worker: it leaves if nothing depends on it, else answers `Retained`."""
+
+
+class Retained(Struct, array_like=True, tag=31):
+    """The worker owns objects, actors or calls that others may need, and stays."""
+
+
 NodeMessage = (
     Welcome
     | DefineClass
@@ -401,6 +408,8 @@ NodeMessage = (
     | JobFinished
     | AssignJob
     | PeerGone
+    | Retire
+    | Retained
 )
 
 # --- specifications that travel inside messages ---

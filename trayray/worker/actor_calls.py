@@ -124,11 +124,8 @@ class ActorClient:
                 call.retries -= 1
                 again.append(call)
             else:
-                text = (
-                    f"The actor {self._actor_id.hex()} is unavailable: {self._state.cause if self._state else ''}. "
-                    "The task may or may not have been executed on the actor."
-                )
-                self._fail(call, ActorUnavailableError(text, self._actor_id))
+                cause = self._state.cause if self._state is not None else "its process has ended"
+                self._fail(call, ActorUnavailableError(cause, self._actor_id))
         self._in_flight.clear()
         self._queue.resubmit(again)
 
@@ -179,6 +176,8 @@ class ActorClient:
                 messages.append(define)
             self._in_flight[call.task_id] = call
             messages.append(Push(call.task_id, define.call, call.payload, self._core.argument_values(call.args)))
+        if self.is_pipelined:
+            self._core.actors.pipelined.add(self)
         try:
             link.send(messages)
         except LinkClosed:
@@ -244,13 +243,18 @@ class ActorClient:
 
     def tick(self, now: float) -> None:
         """Ask a silent actor for replies that it may be holding back."""
-        if len(self._in_flight) > 1 and not self._poked and now - self._progress >= _STALL_SECONDS:
+        if self.is_pipelined and not self._poked and now - self._progress >= _STALL_SECONDS:
             self._poked = True
             if self._state is not None and self._state.state == ALIVE:
                 self._core.peers.send(self._state.address, [Reclaim()])
 
+    @property
+    def is_pipelined(self) -> bool:
+        """Whether several calls are in flight."""
+        return len(self._in_flight) > 1
+
     def next_deadline(self) -> float | None:
-        if len(self._in_flight) > 1 and not self._poked:
+        if self.is_pipelined and not self._poked:
             return self._progress + _STALL_SECONDS
         return None
 
@@ -284,6 +288,8 @@ class ActorCalls:
         self._lock = threading.Lock()
         #: Clients that may have something to send.
         self.dirty: set[ActorClient] = set()
+        #: Clients with several calls in flight, whose replies the actor may hold back.
+        self.pipelined: set[ActorClient] = set()
         self.pending: dict[bytes, ActorCall] = {}
 
     def client(self, actor_id: bytes, *, ordered: bool) -> ActorClient:
@@ -306,14 +312,15 @@ class ActorCalls:
             self.dirty.pop().flush()
 
     def tick(self, now: float) -> None:
-        for client in self._clients.values():
+        for client in list(self.pipelined):
             client.tick(now)
 
     def next_deadline(self) -> float | None:
-        deadlines = [d for d in (client.next_deadline() for client in self._clients.values()) if d is not None]
+        self.pipelined = {client for client in self.pipelined if client.is_pipelined}
+        deadlines = [d for d in (client.next_deadline() for client in self.pipelined) if d is not None]
         return min(deadlines, default=None)
 
     def cancel(self, call: ActorCall, *, recursive: bool) -> None:
-        for client in self._clients.values():
+        for client in list(self._clients.values()):
             client.cancel(call, recursive=recursive)
         self.flush()

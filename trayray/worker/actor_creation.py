@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from trayray.exceptions import RayError
-from trayray.wire.messages import ERROR, ActorSpec, ActorState, ActorUnreachable
+from trayray.wire.messages import ERROR, ActorSpec, ActorState, ActorUnreachable, WatchActor
 from trayray.worker.references import ObjectRef
 
 if TYPE_CHECKING:
@@ -71,9 +71,12 @@ class Creations:
     def __init__(self, core: CoreWorker) -> None:
         self._core = core
         self._creating: dict[bytes, Creation] = {}
+        #: Living actors that end with this process.
+        self.owned: set[bytes] = set()
         #: Not registered yet, in the order of their creation, with who waits for the outcome.
         self._queue: list[tuple[Creation, Outcome | None]] = []
         self._queued = trio.Event()
+        self._registering: dict[bytes, trio.Event] = {}
 
     async def run(self) -> None:
         """Register actors in the order of their creation, all that wait at once."""
@@ -94,6 +97,8 @@ class Creations:
     def _take_over(self, creation: Creation) -> bool:
         """Hold a new creation; whether its arguments are ready."""
         self._creating[creation.spec.actor] = creation
+        if not creation.detached:
+            self.owned.add(creation.spec.actor)
         values = [ref._value for ref in creation.args or ()]
         creation.ready = all(value is not None and value.kind != ERROR for value in values)
         if creation.ready:
@@ -102,11 +107,15 @@ class Creations:
 
     def _registered(self, creation: Creation, waiting: Outcome | None, outcome: bytes | Exception) -> None:
         actor_id = creation.spec.actor
+        self._registering.pop(actor_id).set()
         if isinstance(outcome, Exception):
             self._core.actors.changed(ActorState(actor_id, "DEAD", "", f"The actor could not be registered: {outcome}"))
         elif outcome:
             del self._creating[actor_id]
-        elif not creation.ready:
+            self.owned.discard(actor_id)
+        else:
+            self._core.to_node_if_there([WatchActor(actor_id)])
+        if not outcome and not creation.ready:
             assert creation.args is not None
             if self._core.arguments_ready(creation.args, self._ready, creation):
                 self._ready(creation)
@@ -115,8 +124,18 @@ class Creations:
 
     def start(self, creation: Creation) -> None:
         """Register an actor for which nobody has to wait; in the loop's thread."""
-        self._queue.append((creation, None))
+        self._enqueue(creation, None)
+
+    def _enqueue(self, creation: Creation, waiting: Outcome | None) -> None:
+        self._registering[creation.spec.actor] = trio.Event()
+        self._queue.append((creation, waiting))
         self._queued.set()
+
+    async def settled(self, actor_id: bytes) -> None:
+        """Wait until the GCS knows an actor that this process has just created; at once for any other."""
+        registering = self._registering.get(actor_id)
+        if registering is not None:
+            await registering.wait()
 
     async def register(self, creation: Creation) -> bytes:
         """Make the actor known; the handle of an existing one when ``get_if_exists`` found it, else empty.
@@ -125,8 +144,7 @@ class Creations:
             ActorAlreadyExistsError: the name is taken.
         """
         waiting = Outcome()
-        self._queue.append((creation, waiting))
-        self._queued.set()
+        self._enqueue(creation, waiting)
         return await waiting.get()
 
     def _ready(self, creation: Creation) -> None:
@@ -148,6 +166,8 @@ class Creations:
 
     def changed(self, state: ActorState) -> None:
         """The constructor has finished, or never will: its arguments are needed no longer, but for a restart."""
+        if state.state == "DEAD":
+            self.owned.discard(state.actor)
         creation = self._creating.get(state.actor)
         if creation is not None and (state.state == "DEAD" or creation.spec.max_restarts == 0):
             del self._creating[state.actor]

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import threading
 import time
 from collections import deque
@@ -59,6 +58,7 @@ from trayray.worker.actor_calls import ActorCall, ActorCalls
 from trayray.worker.actor_creation import Creations
 from trayray.worker.arena_mapping import ArenaMapping
 from trayray.worker.current import Running
+from trayray.worker.driver_output import LinePrinter
 from trayray.worker.objects import Objects
 from trayray.worker.peers import Peers
 from trayray.worker.references import Callback, Dropped, ObjectRef, ReferenceTable
@@ -112,7 +112,7 @@ class CoreWorker:
         self._omp_shown = ""
         self._events: list[tuple[bytes, str, float, float, bool]] = []
         self.executor: Executor | None = None
-        self.dropped = LoopDropped(self._wake_for_dropped)
+        self.dropped = Dropped(self._wake_for_dropped)
         self.references = ReferenceTable(self.address, self.dropped, self._send_peer)
         self.objects = Objects(self)
         self.peers = Peers(self)
@@ -126,13 +126,16 @@ class CoreWorker:
         self.closed: RayError | None = None
         self._base = random_base
         self._ids: TaskIdFactory | None = None
-        self._print_logs = print_logs
+        self._printer = LinePrinter() if print_logs else None
         self._inbox: deque[PendingTask | ThreadCall[Any] | tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._awake = True  # the loop looks at the inbox first thing
         self._token: trio.lowlevel.TrioToken | None = None
         self._thread: int | None = None
         self._failure: BaseException | None = None
         self._stop = trio.Event()
+        #: Nothing has a deadline: the timer sleeps until `flush` sets the event.
+        self._timer_sleeps = False
+        self._timer_due = trio.Event()
         #: Held by whoever works on tasks and actor calls: the loop's thread, or a user thread that finds the loop idle
         #: and a worker waiting, and spares the way through the loop (`submit`).
         self.state_lock = threading.RLock()
@@ -180,6 +183,11 @@ class CoreWorker:
         if self._events:
             events, self._events = self._events, []
             self.to_node_if_there([TaskEvents(events)])
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether others may depend on this process: on objects or actors that it owns, or on calls it has made."""
+        return bool(self.references.lent or self.tasks.pending or self.actors.pending or self.creations.owned)
 
     # --- from other threads to the loop ---
 
@@ -255,6 +263,8 @@ class CoreWorker:
         """Send what has become possible."""
         self.tasks.flush()
         self.actors.flush()
+        if self._timer_sleeps and threading.get_ident() == self._thread:
+            self._timer_due.set()
 
     # --- messages ---
 
@@ -347,6 +357,8 @@ class CoreWorker:
         """A driver leaves: wait until everything of its job has ended and its output was shown; not in the loop."""
         self.call_soon(self.to_node_if_there, [FinishJob()])
         self.ended.wait(timeout)
+        if self._printer is not None:
+            self._printer.finish(timeout)
 
     def stop(self) -> None:
         """End `run_core_worker`; in the loop's thread."""
@@ -398,8 +410,8 @@ class CoreWorker:
             case JobFinished():
                 self.ended.set()
             case LogLines():
-                if self._print_logs:
-                    print_log_lines(message)
+                if self._printer is not None:
+                    self._printer.show(message)
             case _:
                 if self.on_message is not None:
                     self.on_message(message)
@@ -453,9 +465,15 @@ class CoreWorker:
     async def _run_timer(self) -> None:
         report_at = 0.0
         while True:
-            deadlines = [d for d in (self.tasks.next_deadline(), self.actors.next_deadline()) if d is not None]
-            now = self.now()
-            await trio.sleep(min(max(min(deadlines) - now, _BUSY_TICK), _IDLE_TICK) if deadlines else _IDLE_TICK)
+            with self.state_lock:
+                deadlines = [d for d in (self.tasks.next_deadline(), self.actors.next_deadline()) if d is not None]
+                self._timer_due = trio.Event()
+                self._timer_sleeps = not deadlines
+            if deadlines:
+                await trio.sleep(min(max(min(deadlines) - self.now(), _BUSY_TICK), _IDLE_TICK))
+            else:
+                with trio.move_on_after(_REPORT_SECONDS):
+                    await self._timer_due.wait()
             now = self.now()
             with self.state_lock:
                 self.tasks.tick()
@@ -463,14 +481,6 @@ class CoreWorker:
             if now >= report_at:
                 report_at = now + _REPORT_SECONDS
                 self._report_events()
-
-
-class LoopDropped(Dropped):
-    """Guards' reports, drained by the loop."""
-
-    def drain_soon(self) -> None:
-        """Have the reports handled before anything that is sent from now on; called by threads."""
-        self._wake()
 
 
 async def run_core_worker(core: CoreWorker, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -512,19 +522,3 @@ async def run_core_worker(core: CoreWorker, *, task_status: trio.TaskStatus[None
 
 def _shut_down() -> RayError:
     return RaySystemError("this process has left the cluster, and what was still running has been ended")
-
-
-def print_log_lines(message: LogLines) -> None:
-    """Show a worker's output on this process's terminal."""
-    stream = sys.stderr if message.stderr else sys.stdout
-    if stream is None:  # a driver without a console
-        return
-    prefix = f"({message.name} pid={message.pid}) "
-    text = "".join(f"{prefix}{line}\n" for line in message.lines)
-    try:
-        encoding = getattr(stream, "encoding", None) or "utf-8"
-        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-        stream.flush()
-    except (OSError, ValueError):  # the terminal is closed: the lines are in the workers' log files
-        return
-

@@ -380,6 +380,7 @@ def exit_request(error: SystemExit) -> ExitRequested:
     if isinstance(error, ActorExit):
         return ExitRequested("exit_actor() was called in it")
     code = error.code if isinstance(error.code, int) else int(error.code is not None)
-    request = ExitRequested(f"its process exited with exit code {code}: sys.exit({error.code!r}) was called in it", code)
+    reason = f"its process exited with exit code {code}: sys.exit({error.code!r}) was called in it"
+    request = ExitRequested(reason, code)
     request.__cause__ = error
     return request

@@ -34,6 +34,8 @@ from trayray.wire.messages import (
     NodeMessage,
     Push,
     Resumed,
+    Retained,
+    Retire,
     StartActor,
 )
 from trayray.wire.serialization import deserialize, serialize
@@ -105,6 +107,11 @@ class Worker:
                 self.executor.order(lambda: self._become(_decode_actor.decode(spec), restarted))
             case Resumed():
                 self.executor.resumed()
+            case Retire():
+                if self.core.is_needed:
+                    self.core.to_node([Retained()])
+                else:
+                    self.executor.order(lambda: _leave_now("it was idle and not needed any more"))
             case Exit(reason):
                 self.executor.order(lambda: _leave_now(reason))
             case _:

@@ -113,8 +113,8 @@ class Objects:
             self._creating[request] = creation
         if self.core.closed is not None:  # only now: from here on `fail_requests` finds the request
             raise self.core.closed
-        self.core.dropped.drain_soon()
-        self.core.to_node([Create(request, size)])
+        # Through the loop, which first reports what was freed before: that room may be needed here.
+        self.core.call_soon(self.core.to_node_if_there, [Create(request, size)])
         creation.event.wait()
         if creation.failure is not None:
             raise creation.failure

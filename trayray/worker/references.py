@@ -196,6 +196,7 @@ class Dropped:
         self._wake()
 
     def drain(self) -> None:
+        """Handle all reports; in the loop's thread."""
         queue = self._queue
         while queue:
             report, arguments = queue.popleft()

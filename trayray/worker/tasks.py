@@ -112,10 +112,10 @@ class TaskSubmitter:
         self._template_keys: dict[int, int] = {}
         self._links: dict[bytes, TaskLink] = {}
         self._leases: dict[int, TaskLink] = {}
-        #: Lost leases' causes of death that arrived before the end of the link, or the other way round.
-        self._causes: dict[int, str] = {}
         self._dirty: set[int] = set()
         self._contended = False
+        #: Classes with tasks and without a lease.
+        self._starved: set[int] = set()
         #: Every unfinished task by id, for cancellation.
         self.pending: dict[bytes, PendingTask] = {}
 
@@ -171,7 +171,12 @@ class TaskSubmitter:
         while self._dirty:
             key = self._dirty.pop()
             queue = self.queues[key]
+            queue.contended = self._contended or bool(self._starved - {key})
             self._carry_out(key, queue.plan(now))
+            if queue.queue and not queue.leases:
+                self._starved.add(key)
+            else:
+                self._starved.discard(key)
             if queue.queue and len(queue.leases) < len(self._leases):  # another class of ours may hold what this needs
                 self._return_idle(now)
 

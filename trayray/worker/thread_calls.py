@@ -6,7 +6,17 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
+import trio
+
 R = TypeVar("R")
+
+#: A dead node's links end at one moment, but the news of it come one by one (seconds).
+_END_ARRIVES_SECONDS = 0.2
+
+
+async def let_the_end_arrive() -> None:
+    """Called when one connection was lost: if the node has died, this task is cancelled here, for that reason."""
+    await trio.sleep(_END_ARRIVES_SECONDS)
 
 
 class ThreadCall(Generic[R]):
@@ -22,7 +32,11 @@ class ThreadCall(Generic[R]):
     async def run(self, why_cancelled: Callable[[], BaseException]) -> None:
         """Make the call; in the loop. The thread gets the error of ``why_cancelled`` when the loop ends first."""
         try:
-            self._value = await self._function(*self._arguments)
+            try:
+                self._value = await self._function(*self._arguments)
+            except ConnectionError:
+                await let_the_end_arrive()
+                raise
         except Exception as error:  # noqa: BLE001 -- the waiting thread raises it
             self._error = error
         except BaseException:

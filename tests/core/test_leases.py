@@ -41,7 +41,7 @@ def contention(actions: list[Action]) -> set[Contention]:
 
 def available(table: LeaseTable) -> dict[str, float]:
     table.check_invariants()
-    return dict(table.available.to_dict())
+    return table.available.to_dict()
 
 
 # --- demands and grants -----------------------------------------------------------------------------------------------
@@ -101,6 +101,25 @@ def test_equal_demands_are_served_in_the_order_in_which_they_began_to_wait() -> 
         served.append(granted.client)
         table.returned(granted.lease)
     assert served == [b"first", b"third", b"second"]
+
+
+def test_who_gives_a_lease_back_though_it_waits_for_more_has_had_its_turn() -> None:
+    table = table_of(1)
+    want(table, b"first", 2)
+    want(table, b"second")
+    (granted,) = grants(table.schedule())
+    table.returned(granted.lease)
+
+    assert (granted.client, clients(table.schedule())) == (b"first", [b"second"])
+
+
+def test_who_wants_more_while_waiting_keeps_its_place() -> None:
+    table = table_of(1)
+    want(table, b"first", 1)
+    want(table, b"second", 1)
+    table.want(b"first", 1, 2)
+
+    assert clients(table.schedule()) == [b"first"]
 
 
 def test_resources_are_kept_for_whoever_waits_longest_while_a_worker_starts() -> None:
@@ -283,6 +302,26 @@ def test_idle_workers_beyond_the_limit_are_taken_those_without_a_job_last() -> N
     assert table.take_idle(1) == [b"a1", b"w0"]
 
 
+def test_a_taken_worker_that_others_depend_on_serves_its_job_again() -> None:
+    table = table_of()
+    table.idle[A] = [b"a0"]
+    table.take_idle(0)
+    table.stays_idle(b"a0", A)
+    want(table, b"c", job=A)
+
+    assert [granted.worker for granted in grants(table.schedule())] == [b"a0"]
+
+
+def test_only_a_taken_worker_that_has_not_ended_stays_idle() -> None:
+    table = table_of(2)
+    table.stays_idle(b"w0", A)
+    table.take_idle(1)
+    table.worker_gone(b"w0")
+    table.stays_idle(b"w0", A)
+
+    assert table.idle == {b"": [b"w1"]}
+
+
 def test_an_ended_job_s_idle_workers_are_taken() -> None:
     table = table_of(1)
     table.idle[A] = [b"a0"]
@@ -324,6 +363,9 @@ def test_lending_twice_lends_once() -> None:
     table.lend(b"w0")
 
     assert available(table) == {"CPU": 2}
+    assert table.resume(b"w0")
+    assert table.schedule() == [Resumed(b"w0")]
+    assert available(table) == {"CPU": 1}
 
 
 def test_lent_cpus_are_taken_back_when_they_are_free() -> None:
@@ -349,6 +391,22 @@ def test_whoever_lent_cpus_gets_them_before_anybody_new() -> None:
 
     assert Resumed(b"w0") in actions
     assert grants(actions) == []
+
+
+def test_nobody_new_gets_a_part_of_the_cpus_that_are_waited_for() -> None:
+    table = table_of(3, CPU=2)
+    want(table, b"lender", CPU=2)
+    table.schedule()
+    table.lend(b"w2")
+    want(table, b"guest", 2)
+    assert clients(table.schedule()) == [b"guest", b"guest"]
+    table.resume(b"w2")
+    table.returned(2)
+    want(table, b"new")
+
+    assert grants(table.schedule()) == []
+    table.returned(3)
+    assert Resumed(b"w2") in table.schedule()
 
 
 def test_who_needs_no_cpu_is_served_while_others_wait_for_theirs() -> None:
@@ -427,6 +485,18 @@ def test_all_holders_are_told_of_a_task_that_waits_for_its_cpus() -> None:
     table.resume(b"w0")
 
     assert contention(table.schedule()) == {Contention(b"guest", True), Contention(b"lender", True)}
+
+
+def test_a_client_that_goes_and_comes_again_is_told_anew() -> None:
+    table = table_of(2, CPU=1)
+    want(table, b"other", 2)
+    for _ in range(2):
+        table.client_gone(b"holder")
+        table.want(b"other", 1, 0)
+        want(table, b"holder")
+        assert clients(table.schedule()) == [b"holder"]
+        table.want(b"other", 1, 1)
+        assert contention(table.schedule()) == {Contention(b"holder", True)}
 
 
 def test_what_can_never_be_served_is_no_contention() -> None:

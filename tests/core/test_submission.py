@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from trayray.core.submission import (
+    LEASE_SECONDS,
     LINGER_SECONDS,
     MAX_DEPTH,
     MAX_WANTED,
@@ -200,6 +201,25 @@ def test_a_task_just_begun_may_have_another_behind_it() -> None:
     assert pushed(queue.plan(STALL_SECONDS / 2)) == {1: ["b"]}
 
 
+def test_a_task_may_go_straight_to_an_idle_worker_past_an_empty_queue() -> None:
+    queue = queue_of(leases=[1])
+
+    assert queue.take_idle(Job(b"a"), 1.0) == 1
+    assert queue.holder(b"a") == 1
+    assert queue.finished(1, [b"a"], 1.0) == jobs("a")
+
+
+def test_no_task_goes_past_others_or_to_a_worker_that_is_busy_or_waits() -> None:
+    queue = queue_of("a", leases=[1])
+    assert queue.take_idle(Job(b"b"), 0.0) is None, "one is queued before it"
+    queue.plan(0.0)
+    assert queue.take_idle(Job(b"b"), 0.0) is None, "the only worker is busy"
+
+    queue = queue_of(leases=[1])
+    queue.blocked(1, True)
+    assert queue.take_idle(Job(b"b"), 0.0) is None
+
+
 # --- results ----------------------------------------------------------------------------------------------------------
 
 
@@ -244,6 +264,15 @@ def test_what_stalls_is_asked_back_once() -> None:
     assert queue.plan(STALL_SECONDS / 2).reclaims == []
     assert queue.plan(STALL_SECONDS).reclaims == [1]
     assert queue.plan(STALL_SECONDS).reclaims == []
+
+
+def test_a_single_task_behind_one_that_stalls_is_asked_back_in_time() -> None:
+    queue = queue_of("a", "b", leases=[1])
+    queue.depth = 2
+    queue.plan(0.0)
+
+    assert queue.next_deadline() == STALL_SECONDS
+    assert queue.plan(STALL_SECONDS).reclaims == [1]
 
 
 def test_a_result_is_progress() -> None:
@@ -330,6 +359,13 @@ def test_a_lost_worker_s_tasks_are_told_in_push_order() -> None:
     assert queue.lost(1) == []
 
 
+def test_a_lost_worker_ends_pipelining() -> None:
+    queue = with_three_on_one_worker()
+    queue.lost(1)
+
+    assert queue.depth == 1, "a task that kills its worker takes no others with it next time"
+
+
 def test_a_queued_task_can_be_withdrawn_and_one_in_flight_cannot() -> None:
     queue = queue_of("a", "b", leases=[1])
     queue.plan(0.0)
@@ -360,11 +396,24 @@ def test_an_unused_lease_goes_back_at_once_when_others_wait() -> None:
     assert queue.plan(0.0).returns == [1]
 
 
-def test_a_lease_with_work_is_kept_though_others_wait() -> None:
+def test_a_lease_with_work_is_kept_for_a_while_though_others_wait() -> None:
     queue = queue_of("a", leases=[1])
     queue.contended = True
 
-    assert queue.plan(1000.0).returns == []
+    assert queue.plan(0.99 * LEASE_SECONDS).returns == []
+
+
+def test_a_lease_is_given_back_after_a_while_when_others_wait() -> None:
+    queue = queue_of("a", "b", leases=[1])
+    queue.contended = True
+    pushed = queue.plan(0.0)
+    assert len(pushed.pushes) == 1
+
+    assert queue.plan(LEASE_SECONDS).returns == [], "its task runs"
+    queue.finished(1, list(queue.leases[1].in_flight), LEASE_SECONDS)
+    plan = queue.plan(LEASE_SECONDS)
+    assert (plan.pushes, plan.returns) == ([], [1])
+    assert plan.demand is None, "it waits for another lease already"
 
 
 def test_an_empty_answer_does_not_prolong_lingering() -> None:

@@ -17,7 +17,7 @@ from trayray.link.memory import memory_link_pair
 from trayray.link.port import Link, LinkClosed
 from trayray.link.unix import UnixLink
 from trayray.wire.frames import FrameError
-from trayray.wire.messages import Borrowed, PeerMessage, Release
+from trayray.wire.messages import Borrowed, PeerMessage, Want
 from trayray.wire.proto.trayray.v1 import RayletBase
 
 PATIENCE = 30.0
@@ -134,15 +134,15 @@ async def test_order_is_kept_both_ways(carrier):
 
 async def test_a_message_is_a_copy(carrier):
     near, far = await carrier.pair()
-    sent = Release([b"one"])
+    sent = Want([b"one"])
     near.send([sent])
     sent.objects.append(b"two")
-    assert await receive(far) == [Release([b"one"])]
+    assert await receive(far) == [Want([b"one"])]
 
 
 async def test_more_than_any_buffer_both_ways_at_once(carrier):
     near, far = await carrier.pair()
-    batch = [Release([bytes([number]) * 1_000_000]) for number in range(10)]
+    batch = [Want([bytes([number]) * 1_000_000]) for number in range(10)]
     for end in (near, far):
         end.send(batch)
         end.send([Borrowed(1)])
@@ -169,7 +169,7 @@ async def test_sending_from_other_threads(carrier):
 
     def send_some(thread: int) -> None:
         for number in range(200):
-            near.send([Release([b"%d" % thread, b"%d" % number])])
+            near.send([Want([b"%d" % thread, b"%d" % number])])
 
     async with trio.open_nursery() as nursery:
         for thread in range(3):

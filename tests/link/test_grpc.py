@@ -12,7 +12,7 @@ from trayray.exceptions import AuthenticationError, RpcError
 from trayray.link.grpc import CLOSE_SECONDS, GrpcLink, accept_link, connect_grpc_link
 from trayray.link.grpc_edge import ControlChannel, open_channel, serve_grpc
 from trayray.link.port import LinkClosed
-from trayray.wire.messages import Borrowed, PeerMessage, Release
+from trayray.wire.messages import Borrowed, PeerMessage, Want
 from trayray.wire.proto.trayray.v1 import CoreWorkerBase, RayletBase
 
 PATH = "/trayray.v1.Raylet/OpenLink"
@@ -42,7 +42,7 @@ class Raylet(RayletBase):
                     await self.go_on.wait()
                 case 4:
                     for _ in range(10):
-                        link.send([Release([b"x" * 4_000_000])])
+                        link.send([Want([b"x" * 4_000_000])])
                 case _:
                     link.send(rest)
                     while messages := await link.receive():
@@ -164,7 +164,7 @@ async def test_a_reader_that_is_behind_holds_up_its_own_link_only():
         stuck = await connect_grpc_link(channel, PATH, PeerMessage)
         stuck.send([Borrowed(3)])
         for _ in range(4):
-            stuck.send([Release([b"x" * 10_000_000])])
+            stuck.send([Want([b"x" * 10_000_000])])
         link = await connect_grpc_link(channel, PATH, PeerMessage)
         link.send([Borrowed(0)])
         for number in range(20):
@@ -179,7 +179,7 @@ async def test_last_words_that_nobody_takes_do_not_hold_up_a_close():
         link = await connect_grpc_link(channel, PATH, PeerMessage)
         link.send([Borrowed(3)])
         for _ in range(4):
-            link.send([Release([b"x" * 10_000_000])])
+            link.send([Want([b"x" * 10_000_000])])
         started = trio.current_time()
         link.close()
         await link.run()
@@ -197,5 +197,5 @@ async def test_a_serving_side_waits_only_a_moment_for_a_peer_that_does_not_read(
         assert CLOSE_SECONDS - 0.1 < trio.current_time() - started < CLOSE_SECONDS + 5
         with pytest.raises(LinkClosed, match="not taken within"):
             link.send([Borrowed(4)])
-        assert Release([b"x" * 4_000_000]) in await link.receive()
+        assert Want([b"x" * 4_000_000]) in await link.receive()
         assert await link.receive() == []

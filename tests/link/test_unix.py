@@ -10,7 +10,7 @@ import trio.testing
 
 from trayray.link.port import LinkClosed
 from trayray.link.unix import UnixLink, connect_unix, listen_unix
-from trayray.wire.messages import Borrowed, PeerMessage, Release
+from trayray.wire.messages import Borrowed, PeerMessage, Want
 
 
 async def accept(listener: socket.socket) -> socket.socket:
@@ -83,7 +83,7 @@ async def test_sends_go_out_at_once_without_run():
 async def test_what_the_socket_does_not_take_waits_for_run_and_keeps_its_place():
     left, right = socket.socketpair()
     near, far = UnixLink(left, PeerMessage), UnixLink(right, PeerMessage)
-    large = Release([b"x" * 20_000_000])
+    large = Want([b"x" * 20_000_000])
     near.send([large])
     near.send([Borrowed(1)])
     assert "backlog=2" in repr(near)
@@ -115,7 +115,7 @@ async def test_a_peer_that_dies_is_noticed_by_send():
 async def test_a_peer_that_dies_with_a_backlog_before_it_ends_the_link():
     left, right = socket.socketpair()
     near = UnixLink(left, PeerMessage)
-    near.send([Release([b"x" * 20_000_000])])
+    near.send([Want([b"x" * 20_000_000])])
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(near.run)

@@ -368,7 +368,7 @@ def test_an_unknown_concurrency_group_fails_the_call_only(ray, options):
         def work(self):
             return "done"
 
-    actor = ray.remote(Plain).options(**options).remote()
+    actor = (ray.remote(**options)(Plain) if options else ray.remote(Plain)).remote()
     with pytest.raises(ValueError, match="'unknown'"):
         ray.get(actor.work.options(concurrency_group="unknown").remote(), timeout=20)
     assert ray.get(actor.work.remote(), timeout=20) == "done"

@@ -91,6 +91,7 @@ class LeasesAgainstBooks(RuleBasedStateMachine):
         self.idle: dict[bytes, bytes] = {}  # the job that each has served, b"" for none
         self.jobs: dict[bytes, bytes] = {}  # of all workers that ever served one
         self.told: dict[bytes, bool] = {}
+        self.taken: dict[bytes, bytes] = {}  # as idle, with the job that they may serve again
         for _ in range(prestarted // 2):
             self.a_worker_starts()
 
@@ -128,15 +129,21 @@ class LeasesAgainstBooks(RuleBasedStateMachine):
     @precondition(lambda self: self.leases)
     @rule(data=st.data(), reusable=st.booleans(), then=st.booleans())
     def a_lease_comes_back(self, data: st.DataObject, reusable: bool, then: bool) -> None:
-        lease = data.draw(st.sampled_from(sorted(self.leases)))
+        self.give_back(data.draw(st.sampled_from(sorted(self.leases))), reusable)
+        if then:
+            self.schedule()
+
+    def give_back(self, lease: int, reusable: bool) -> None:
         held = self.leases.pop(lease)
         returned = self.table.returned(lease, reusable)
         assert returned is not None
         assert (returned.worker, returned.held) == (held.worker, held.holds)
         if reusable:
             self.idle[held.worker] = JOBS[held.client]
-        if then:
-            self.schedule()
+            entry = self.find(held.client, held.key)
+            if entry is not None and entry.outstanding:
+                self.waiting.remove(entry)
+                self.waiting.append(entry)
 
     @precondition(lambda self: self.leases)
     @rule(number=st.integers(0, 5))
@@ -160,16 +167,26 @@ class LeasesAgainstBooks(RuleBasedStateMachine):
         self.starting -= 1
         self.table.worker_failed_to_start()
 
+    @precondition(lambda self: self.taken or self.idle)
+    @rule(data=st.data())
+    def a_worker_is_needed_for_what_it_owns(self, data: st.DataObject) -> None:
+        worker = data.draw(st.sampled_from(sorted({*self.taken, *self.idle})))
+        self.table.stays_idle(worker, self.taken.get(worker, b"A"))
+        if worker in self.taken:
+            self.idle[worker] = self.taken.pop(worker)
+
     @precondition(lambda self: self.idle or self.leases)
     @rule(data=st.data())
     def a_worker_dies(self, data: st.DataObject) -> None:
         serving = {held.worker: lease for lease, held in self.leases.items()}
-        worker = data.draw(st.sampled_from(sorted({*serving, *self.idle})))
+        worker = data.draw(st.sampled_from(sorted({*serving, *self.idle, *self.taken})))
         ended = self.table.worker_gone(worker)
         assert (None if ended is None else ended.lease) == serving.get(worker)
         self.leases.pop(serving.get(worker, -1), None)
         self.idle.pop(worker, None)
+        self.taken.pop(worker, None)
         assert self.table.worker_gone(worker) is None
+        self.table.stays_idle(worker, b"A")
 
     @precondition(lambda self: self.idle)
     @rule(limit=st.integers(0, 3))
@@ -178,7 +195,7 @@ class LeasesAgainstBooks(RuleBasedStateMachine):
         assert len(taken) == len(set(taken)) == max(0, len(self.idle) - limit)
         without_job = {worker for worker in taken if self.idle[worker] == b""}
         for worker in taken:
-            del self.idle[worker]
+            self.taken[worker] = self.idle.pop(worker)
         assert not without_job or set(self.idle.values()) <= {b""}, "workers of no job stay longest"
 
     @precondition(lambda self: self.idle)
@@ -274,7 +291,10 @@ class LeasesAgainstBooks(RuleBasedStateMachine):
             assert not any("CPU" in entry.resources for entry in granted), "CPUs for somebody new"
 
     def judge_order(self, granted: list[Waiting]) -> None:
-        """Who was overtaken by an equal demand lacks a worker of its job, not resources."""
+        """Who was overtaken by an equal demand lacks a worker of its job, not resources.
+
+        Those who wait for more although they have just given a lease back are behind all others.
+        """
         free = self.total - self.held()
         for entry in granted:
             for earlier in self.waiting[: self.waiting.index(entry)]:
@@ -335,9 +355,7 @@ class LeasesAgainstBooks(RuleBasedStateMachine):
                 if self.table.resume(held.worker):
                     held.resuming = True
                 elif not held.lent:
-                    del self.leases[lease]
-                    self.table.returned(lease)
-                    self.idle[held.worker] = JOBS[held.client]
+                    self.give_back(lease, reusable=True)
             self.schedule()
             while self.starting:
                 self.a_worker_starts()

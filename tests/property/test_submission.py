@@ -10,7 +10,15 @@ from itertools import count
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from trayray.core.submission import LINGER_SECONDS, MAX_DEPTH, MAX_WANTED, SHORT_SECONDS, STALL_SECONDS, ClassQueue
+from trayray.core.submission import (
+    LEASE_SECONDS,
+    LINGER_SECONDS,
+    MAX_DEPTH,
+    MAX_WANTED,
+    SHORT_SECONDS,
+    STALL_SECONDS,
+    ClassQueue,
+)
 
 
 @dataclass(frozen=True)
@@ -24,13 +32,14 @@ class Job:
 class Worker:
     """A leased worker: what was pushed to it in order, the first is running."""
 
+    since: float
     jobs: list[Job] = field(default_factory=list[Job])
     blocked: bool = False
     asked: bool = False  # to give back what has not started, and there still is some
 
 
 # Durations around those that the policy distinguishes. Results are mostly quick, or there would be no pipelines.
-durations = st.sampled_from([0.0, 0.001, STALL_SECONDS, STALL_SECONDS, LINGER_SECONDS])
+durations = st.sampled_from([0.0, 0.001, STALL_SECONDS, STALL_SECONDS, LINGER_SECONDS, LEASE_SECONDS])
 quick = st.sampled_from([0.0, 0.0, 0.0, 0.0005, 0.001, 2 * SHORT_SECONDS])
 
 # Most rules need tasks: a queue at rest is given some before anything else happens.
@@ -79,6 +88,21 @@ class QueueAgainstWorld(RuleBasedStateMachine):
             self.submitted.add(job)
         self.plan()
 
+    @rule()
+    def submit_past_an_empty_queue(self) -> None:
+        job = Job(b"%d" % next(self.numbers))
+        usable = [lease for lease, worker in self.workers.items() if not worker.jobs and not worker.blocked]
+        lease = self.queue.take_idle(job, self.now)
+        if self.queued or not usable:
+            assert lease is None
+            self.queue.submit(job)
+            self.queued.append(job)
+        else:
+            assert lease in usable
+            self.workers[lease].jobs.append(job)
+        self.submitted.add(job)
+        self.plan()
+
     @precondition(lambda self: self.queued)
     @rule(data=st.data())
     def withdraw(self, data: st.DataObject) -> None:
@@ -119,7 +143,7 @@ class QueueAgainstWorld(RuleBasedStateMachine):
     def grant_one(self) -> None:
         lease = next(self.lease_numbers)
         self.queue.granted(lease, self.now)
-        self.workers[lease] = Worker()
+        self.workers[lease] = Worker(self.now)
         self.granted += 1
 
     @busy_workers
@@ -195,7 +219,7 @@ class QueueAgainstWorld(RuleBasedStateMachine):
     # --- what the owner does ---
 
     def plan(self) -> None:
-        idle = [lease for lease, worker in self.workers.items() if not worker.jobs]
+        idle = [lease for lease, worker in self.workers.items() if not worker.jobs and not self.is_over(worker)]
         busy_long = [
             lease
             for lease, worker in self.workers.items()
@@ -208,6 +232,7 @@ class QueueAgainstWorld(RuleBasedStateMachine):
             worker = self.workers[lease]
             assert tasks, "an empty push"
             assert lease not in served, "two pushes to one worker in one plan"
+            assert not self.is_over(worker), "others have waited long enough for what it holds"
             assert not worker.blocked, "a push behind a task that waits"
             assert not worker.asked, "a push to a worker that was asked for its tasks"
             assert lease not in busy_long, "a push behind a task that turned out long"
@@ -223,8 +248,9 @@ class QueueAgainstWorld(RuleBasedStateMachine):
             assert len(worker.jobs) > 1, "the running task cannot be given back"
             worker.asked = True
         for lease in plan.returns:
-            assert not self.workers.pop(lease).jobs, "a lease with work was given back"
-            assert not self.queued, "a lease was given back though there is work"
+            worker = self.workers.pop(lease)
+            assert not worker.jobs, "a lease with work was given back"
+            assert not self.queued or self.is_over(worker), "a lease was given back though there is work"
             self.returned += 1
         self.check_demand(plan.demand)
         again = self.queue.plan(self.now)
@@ -232,6 +258,9 @@ class QueueAgainstWorld(RuleBasedStateMachine):
         assert not again.reclaims
         assert not again.returns
         assert again.demand is None
+
+    def is_over(self, worker: Worker) -> bool:
+        return self.queue.contended and self.now - worker.since >= LEASE_SECONDS
 
     def check_fairness(self, idle: list[int], served: set[int], before: int) -> None:
         """With enough tasks every idle worker has got one, with fewer each task has got a worker of its own."""
@@ -285,6 +314,7 @@ class QueueAgainstWorld(RuleBasedStateMachine):
     def teardown(self) -> None:
         """With workers that work, everything submitted ends."""
         for _ in range(len(self.submitted) + 2):
+            self.queue.contended = False
             for lease, worker in list(self.workers.items()):
                 self.queue.blocked(lease, False)
                 worker.blocked = worker.asked = False

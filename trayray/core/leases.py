@@ -100,6 +100,8 @@ class LeaseTable:
         self.idle: dict[bytes, list[bytes]] = {}
         #: Workers that were asked for and are not there yet.
         self.starting = 0
+        #: Workers that were taken as idle and have not ended yet.
+        self._retiring: set[bytes] = set()
         self._next_lease = 1
         self._contended: dict[bytes, bool] = {}
 
@@ -127,8 +129,7 @@ class LeaseTable:
         waited = demand.outstanding > 0
         demand.wanted = total
         if demand.outstanding and not waited:  # queue up behind those who wait already
-            del self.demands[client, key]
-            self.demands[client, key] = demand
+            self._queue_up(demand)
 
     def worker_started(self, worker: bytes) -> None:
         self.starting = max(0, self.starting - 1)
@@ -138,7 +139,10 @@ class LeaseTable:
         self.starting = max(0, self.starting - 1)
 
     def returned(self, lease: int, reusable: bool = True) -> HeldLease | None:
-        """A lease came back; None when it is gone already. A worker that is not reusable is forgotten."""
+        """A lease came back; None when it is gone already. A worker that is not reusable is forgotten.
+
+        A class that gives a lease back though it waits for more has had its turn: the others are served before it.
+        """
         held = self.leases.pop(lease, None)
         if held is None:
             return None
@@ -146,10 +150,17 @@ class LeaseTable:
         del self.lease_of_worker[held.worker]
         if reusable:
             self.idle.setdefault(held.demand.job, []).append(held.worker)
+            if held.demand.outstanding:
+                self._queue_up(held.demand)
         return held
+
+    def _queue_up(self, demand: Demand) -> None:
+        if self.demands.pop((demand.client, demand.key), None) is not None:
+            self.demands[demand.client, demand.key] = demand
 
     def worker_gone(self, worker: bytes) -> HeldLease | None:
         """A worker's process ended; the lease it served, if any."""
+        self._retiring.discard(worker)
         for workers in self.idle.values():
             if worker in workers:
                 workers.remove(worker)
@@ -191,11 +202,16 @@ class LeaseTable:
             while excess > 0 and self.idle[job]:
                 taken.append(self.idle[job].pop(0))
                 excess -= 1
+        self._retiring.update(taken)
         return taken
 
     def stays_idle(self, worker: bytes, job: bytes) -> None:
-        """A worker that was taken as idle is needed for what it owns: it may serve its job again."""
-        if worker not in self.lease_of_worker:
+        """A worker that was taken as idle is needed for what it owns: it may serve its job again.
+
+        Ignored for all others: one that has ended since would never give a lease back.
+        """
+        if worker in self._retiring:
+            self._retiring.remove(worker)
             self.idle.setdefault(job, []).insert(0, worker)
 
     def take_idle_of(self, job: bytes) -> list[bytes]:
@@ -220,7 +236,6 @@ class LeaseTable:
 
     def _grant(self, actions: list[Action], cpus_awaited: bool) -> None:
         missing: dict[bytes, int] = {}
-        served_in_part: list[Demand] = []
         free = self.available
         for demand in self.demands.values():
             if not demand.outstanding or not self._can_ever_serve(demand):
@@ -236,12 +251,6 @@ class LeaseTable:
                     missing[demand.job] = missing.get(demand.job, 0) + 1
                     continue
                 actions.append(self._grant_one(demand, worker))
-                if demand.outstanding and demand not in served_in_part:
-                    served_in_part.append(demand)
-        for demand in served_in_part:  # it has had its turn: the next free resources are for those who wait behind it
-            if demand.outstanding:
-                del self.demands[demand.client, demand.key]
-                self.demands[demand.client, demand.key] = demand
         coming = self.starting  # they have no job yet: whoever waits first gets them
         for job, count in missing.items():
             served = min(coming, count)

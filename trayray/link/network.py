@@ -4,6 +4,7 @@ An address is the name of a process's socket in the session's ``sockets`` direct
 outside, so that a simulated cluster can hand them one that lives in memory.
 """
 
+import errno
 import os
 import socket
 from collections.abc import Awaitable, Callable
@@ -20,6 +21,10 @@ from trayray.wire.messages import Hello, NodeMessage, Welcome
 
 #: The node's own socket in the sockets directory.
 NODE = "node"
+
+#: Errors of accepting that the machine's or the process's limits cause; they pass.
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
+_BREATH_SECONDS = 0.1
 
 #: Takes over an authenticated connection; returns when it has been served.
 Accept = Callable[[Hello, socket.socket], Awaitable[None]]
@@ -113,6 +118,11 @@ class UnixNetwork:
                     try:
                         sock, _ = listener.accept()
                     except BlockingIOError:
+                        continue
+                    except OSError as error:
+                        if error.errno not in _OUT_OF_RESOURCES:
+                            raise
+                        await trio.sleep(_BREATH_SECONDS)  # until connections have ended; who connects waits as long
                         continue
                     sock.setblocking(False)
                     nursery.start_soon(self._introduce, sock, accept)

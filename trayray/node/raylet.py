@@ -154,8 +154,16 @@ class Raylet:
     async def accept(self, hello: Hello, sock: socket.socket) -> None:
         """Serve one driver or worker until its link ends."""
         job = self.clients.next_job() if hello.role == "driver" else b""
-        address = socket_name(hello.worker_id)
-        client = Client(hello.worker_id, address, hello.role, hello.pid, job, _welcome(self, sock, job))
+        try:
+            if hello.worker_id in self.clients.by_id:
+                raise ConnectionError("a process joins its node once")
+            pid = _peer(sock)
+            link = _welcome(self, sock, job)
+        except OSError as error:  # mostly, it has died since it introduced itself
+            logger.info("%s %s (pid %d) has not joined: %s", hello.role, hello.worker_id.hex(), hello.pid, error)
+            sock.close()
+            return
+        client = Client(hello.worker_id, socket_name(hello.worker_id), hello.role, hello.pid, job, link)
         self.clients.add(client)
         self.store.connect(client)
         if hello.role == "worker":
@@ -167,8 +175,8 @@ class Raylet:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(client.link.run)
-                if hello.role == "driver":
-                    nursery.start_soon(_close_with_peer, sock, client.link)
+                if hello.role == "driver" and pid:
+                    nursery.start_soon(_close_with, pid, link)
                 try:
                     await self._serve(client)
                 finally:
@@ -412,12 +420,17 @@ class Raylet:
             driver.send([LogLines(worker.pid, name or worker.name, is_error, lines)])
 
 
-async def _close_with_peer(sock: socket.socket, link: Link[NodeMessage]) -> None:
+async def _close_with(pid: int, link: Link[NodeMessage]) -> None:
     """A driver's children may hold its end of the link open: its own end is what counts."""
-    pid, _, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-    if pid:  # not one of another container
-        await wait_for_end(pid)
-        link.close()
+    await wait_for_end(pid)
+    link.close()
+
+
+def _peer(sock: socket.socket) -> int:
+    """The process at the other end; 0 for one that cannot be seen from this container."""
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, _, _ = struct.unpack("3i", credentials)
+    return pid
 
 
 def _welcome(raylet: Raylet, sock: socket.socket, job: bytes) -> UnixLink[NodeMessage]:

@@ -14,6 +14,7 @@ import trio
 from trayray.exceptions import RayError
 from trayray.wire.messages import ERROR, ActorSpec, ActorState, ActorUnreachable, WatchActor
 from trayray.worker.references import ObjectRef
+from trayray.worker.thread_calls import let_the_end_arrive
 
 if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker
@@ -88,6 +89,8 @@ class Creations:
             try:
                 outcomes: Sequence[bytes | Exception] = await self._core.gcs.register_actors(batch)
             except (RayError, OSError, TimeoutError) as error:
+                if isinstance(error, ConnectionError):
+                    await let_the_end_arrive()
                 outcomes = [error] * len(queue)
             with self._core.state_lock:
                 for (creation, waiting), outcome in zip(queue, outcomes, strict=True):
@@ -160,6 +163,8 @@ class Creations:
             spec.values = self._core.argument_values(creation.args) or []
             await self._core.gcs.create_actor(creation)
         except (RayError, OSError, TimeoutError) as error:
+            if isinstance(error, ConnectionError):
+                await let_the_end_arrive()
             with self._core.state_lock:
                 cause = f"The actor could not be created: {error}"
                 self._core.actors.changed(ActorState(spec.actor, "DEAD", "", cause))

@@ -508,3 +508,48 @@ def test_what_can_never_be_served_is_no_contention() -> None:
     table.want(b"gcs", 1, 1)
 
     assert contention(table.schedule()) == set()
+
+
+def test_a_task_whose_cpu_went_to_its_own_actor_goes_on_without_it():
+    table = LeaseTable(ResourceSet.of({"CPU": 1}))
+    table.define(b"driver", 1, ResourceSet.of({"CPU": 1}), b"job", "task")
+    table.define(b"gcs", 1, ResourceSet.of({"CPU": 1}), b"job", "Actor", lasting=True)
+    table.want(b"driver", 1, 1)
+    for worker in (b"task worker", b"actor worker"):
+        table.starting += 1
+        table.worker_started(worker)
+    granted = [action for action in table.schedule() if isinstance(action, Granted)]
+    assert [action.client for action in granted] == [b"driver"]
+    worker = granted[0].worker
+    table.lend(worker)
+    table.want(b"gcs", 1, 1)
+    assert [action.client for action in table.schedule() if isinstance(action, Granted)] == [b"gcs"]
+
+    table.resume(worker)
+
+    assert Resumed(worker) in table.schedule()
+    assert table.available.is_empty()
+    table.check_invariants()
+
+
+def test_what_a_task_got_on_credit_is_taken_as_soon_as_it_is_free():
+    table = LeaseTable(ResourceSet.of({"CPU": 1}))
+    table.define(b"driver", 1, ResourceSet.of({"CPU": 1}), b"job", "task")
+    table.define(b"gcs", 1, ResourceSet.of({"CPU": 1}), b"job", "Actor", lasting=True)
+    table.want(b"driver", 1, 1)
+    for worker in (b"one", b"two"):
+        table.starting += 1
+        table.worker_started(worker)
+    (task,) = (action for action in table.schedule() if isinstance(action, Granted))
+    table.lend(task.worker)
+    table.want(b"gcs", 1, 1)
+    (actor,) = (action for action in table.schedule() if isinstance(action, Granted))
+    table.resume(task.worker)
+    table.schedule()
+
+    table.worker_gone(actor.worker)
+    table.schedule()
+
+    assert table.available.is_empty()
+    assert table.leases[task.lease].held == ResourceSet.of({"CPU": 1})
+    table.check_invariants()

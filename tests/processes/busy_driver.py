@@ -14,18 +14,18 @@ import time
 
 import trayray as ray
 
-NOTES = pathlib.Path(sys.argv[1])
-ORDERS = sys.argv[2:]
+NOTES, *ORDERS = sys.argv[1:]
 FOREVER = 600
 
 
 def say(text):
-    print(text, flush=True)
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 def note(name):
     """Tell the test that something runs."""
-    (NOTES / name).write_text(str(os.getpid()))
+    (pathlib.Path(NOTES) / name).write_text(str(os.getpid()))
 
 
 @ray.remote(num_cpus=0)
@@ -154,4 +154,5 @@ def main():
         sys.stdin.read()
 
 
-main()
+if __name__ == "__main__":
+    main()

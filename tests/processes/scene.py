@@ -21,11 +21,11 @@ from tests import leftovers
 PROGRAM = pathlib.Path(__file__).with_name("busy_driver.py")
 #: What the project promises: so long after the end of any process nothing is left.
 PROMISED_SECONDS = 2.0
-POLL_SECONDS = 0.01
+POLL_SECONDS = 0.03
 
 
 class Scene:
-    """One driver and its cluster. Use it as a context manager: its end kills what the test has left alive."""
+    """One driver and its cluster. Use it as a context manager: it kills the driver, and whatever outlives that."""
 
     def __init__(self, *orders: str) -> None:
         self._orders = orders
@@ -50,10 +50,15 @@ class Scene:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for pid in (self.driver.pid, *self.processes()):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self.driver.kill()
         self.driver.wait()
+        deadline = time.monotonic() + PROMISED_SECONDS
+        while left := self.processes():
+            if time.monotonic() > deadline:
+                for pid in left:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+            time.sleep(POLL_SECONDS)
         assert self.driver.stdin is not None
         assert self.driver.stdout is not None
         with contextlib.suppress(BrokenPipeError):
@@ -110,7 +115,15 @@ class Scene:
     # --- files and sockets ---
 
     def sessions(self) -> list[pathlib.Path]:
-        return [path for path in self.directory.rglob("session_*") if path.is_dir() and not path.is_symlink()]
+        return [path for path in self._paths() if path.name.startswith("session_") and not path.is_symlink()]
+
+    def _paths(self) -> list[pathlib.Path]:
+        """All that is below the directory, while others may be removing it."""
+        return [
+            pathlib.Path(where) / name
+            for where, directories, files in os.walk(self.directory)
+            for name in (*directories, *files)
+        ]
 
     def note_ports(self) -> None:
         """Remember what the cluster listens on, to be looked for when it is gone."""
@@ -122,8 +135,9 @@ class Scene:
     def left(self) -> list[str]:
         """One line for each thing of the cluster that exists: nothing but logs may be left of one that has ended."""
         found = [f"process {pid}: {what}" for pid, what in self.processes().items()]
-        found += [f"zombie {pid} of the driver" for pid in self.children(self.driver.pid) if _working_directory(pid) == ""]
-        found += [f"file {path}" for path in self.directory.rglob("*") if not self._may_stay(path)]
+        ended = [pid for pid in self.children(self.driver.pid) if _working_directory(pid) == ""]
+        found += [f"zombie {pid} of the driver" for pid in ended]
+        found += [f"file {path}" for path in self._paths() if not self._may_stay(path)]
         found += [f"bound socket {path}" for path in _bound_below(self.directory)]
         found += [f"port {port}" for port in self.ports & listening_ports()]
         new = set(os.listdir(leftovers.SHARED_MEMORY)) - self._shared_memory
@@ -146,6 +160,11 @@ class Scene:
                 raise AssertionError(f"left {PROMISED_SECONDS} s after the kill:\n  {text}\n{self.errors()}")
             time.sleep(POLL_SECONDS)
         return time.monotonic() - since
+
+    def log(self) -> str:
+        """What the node has written into its log."""
+        (session,) = self.sessions()
+        return (session / "logs" / "node.log").read_text()
 
     def assert_logs_stay(self) -> None:
         (session,) = self.sessions()

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -164,45 +165,29 @@ def test_restarts_are_used_up(ray):
 
 
 def test_get_if_exists_from_many_threads_makes_one(ray, recorder_class):
-    pids, failures = [], []
     barrier = threading.Barrier(8)
 
-    def use():
-        try:
-            barrier.wait()
-            actor = recorder_class.options(name="the one", get_if_exists=True).remote()
-            pids.append(ray.get(actor.pid.remote(), timeout=20))
-            kept.append(actor)
-        except BaseException as error:
-            failures.append(error)
+    def use(_):
+        barrier.wait(20)
+        actor = recorder_class.options(name="the one", get_if_exists=True).remote()
+        return actor, ray.get(actor.pid.remote(), timeout=20)
 
-    kept = []
-    threads = [threading.Thread(target=use) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
-    assert len(pids) == 8
-    assert len(set(pids)) == 1
+    with ThreadPoolExecutor(8) as pool:
+        assert len({pid for _, pid in pool.map(use, range(8))}) == 1
 
 
 def test_a_name_from_many_threads_is_given_once(ray, recorder_class):
-    outcomes = []
     barrier = threading.Barrier(8)
 
-    def use():
-        barrier.wait()
+    def use(_):
+        barrier.wait(20)
         try:
-            outcomes.append(recorder_class.options(name="contested").remote())
+            return recorder_class.options(name="contested").remote()
         except ValueError as error:
-            outcomes.append(error)
+            return error
 
-    threads = [threading.Thread(target=use) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(use, range(8)))
     actors = [outcome for outcome in outcomes if not isinstance(outcome, ValueError)]
     assert (len(outcomes), len(actors)) == (8, 1)
     assert ray.get(ray.get_actor("contested").pid.remote(), timeout=20) == ray.get(actors[0].pid.remote(), timeout=20)

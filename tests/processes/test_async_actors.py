@@ -7,6 +7,7 @@ import time
 import pytest
 import trio
 
+
 class Methods:
     """One method for each thing that users await."""
 
@@ -245,7 +246,7 @@ def test_async_generators_inside_a_method(run):
             try:
                 for number in range(10):
                     await asyncio.sleep(0)
-                    await trio.sleep(0)
+                    await trio.lowlevel.checkpoint()
                     yield number
             finally:
                 await asyncio.sleep(0)
@@ -375,7 +376,7 @@ def test_a_task_group_failure_ends_a_wait_in_trio(run):
                 await trio.sleep(30)
         except* ValueError:
             pass
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         return "went on"
 
     assert run(method) == "went on"
@@ -386,7 +387,7 @@ def test_a_shielded_trio_wait_is_finished_before_asyncio_cancels(run):
         task = asyncio.current_task()
         with trio.CancelScope(shield=True):
             task.cancel()
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
             actor.seen.append("shielded part")
         try:
             await asyncio.sleep(30)
@@ -701,7 +702,7 @@ def test_async_tasks_await_both(ray):
     async def task(x):
         await asyncio.sleep(0)
         async with asyncio.timeout(10):
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
         return x + 1
 
     assert ray.get([task.remote(i) for i in range(20)], timeout=20) == list(range(1, 21))

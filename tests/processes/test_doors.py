@@ -3,8 +3,11 @@
 import json
 import os
 import pickle
+import signal
 import socket
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -173,6 +176,35 @@ def test_a_second_process_of_the_same_id_is_turned_away(ray, session):
         assert is_closed(second)
 
     assert ray.nodes()
+
+
+CHILD_HOLDS_THE_CONNECTION = """
+import os, pathlib, signal, sys
+from trayray.link.unix import connect_unix
+from trayray.wire.frames import encode_frame
+from trayray.wire.messages import Hello
+
+sock = connect_unix(pathlib.Path(sys.argv[1]))
+sock.sendall(encode_frame([Hello(sys.stdin.readline(), "driver", os.urandom(28), os.getpid())]))
+assert sock.recv(65536)
+if os.fork():
+    os.kill(os.getpid(), signal.SIGKILL)
+while sock.recv(65536):
+    pass
+print("closed")
+"""
+
+
+def test_a_dead_driver_is_gone_though_its_child_holds_the_connection(session):
+    shown = subprocess.run(
+        [sys.executable, "-c", CHILD_HOLDS_THE_CONNECTION, str(session / "sockets" / NODE)],
+        input=token_of(session).encode(),
+        stdout=subprocess.PIPE,
+        timeout=SECONDS,
+        check=False,
+    )
+
+    assert (shown.returncode, shown.stdout) == (-signal.SIGKILL, b"closed\n")
 
 
 def address_of(session):

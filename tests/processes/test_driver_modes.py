@@ -231,11 +231,9 @@ def test_a_driver_that_raises():
         raise KeyError("the program's own error")
         """
     ).replace("INIT", INIT)
-    done = subprocess.run(
-        [sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=False
-    )
+    done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == "KeyError: \"the program's own error\""
+    assert done.stderr.splitlines()[-1] == 'KeyError: "the program\'s own error"'
     assert not os.path.exists(os.path.join(done.stdout.strip(), "sockets"))
 
 

@@ -1,6 +1,9 @@
 """Workers' output: every line, once, whole, in order, with the right name; also the very last ones."""
 
+# ruff: noqa: T201 -- printing is what is tested
+
 import os
+import pathlib
 import re
 import signal
 import sys
@@ -140,7 +143,7 @@ def test_streams_are_kept_apart_and_odd_bytes_do_no_harm(loud, shown):
         print("é 日本 \x1b[31mred\x1b[0m")
         print("to stderr", file=sys.stderr)
         os.write(1, b"raw \xff\xfe bytes\n")
-        print("")
+        print()
         sys.stdout.write("one\ntwo\n")
 
     ray.get(odd.remote(), timeout=30)
@@ -178,7 +181,7 @@ def test_output_of_child_processes(loud, shown):
 
 def test_output_after_the_driver_has_stopped_listening_kills_nothing(loud, monkeypatch):
     ray = loud()
-    monkeypatch.setattr(sys, "stdout", open(os.devnull, "w"))  # noqa: PTH123, SIM115 -- closed on purpose
+    monkeypatch.setattr(sys, "stdout", open(os.devnull, "w"))  # noqa: SIM115 -- closed on purpose
     sys.stdout.close()
 
     @ray.remote
@@ -224,15 +227,10 @@ def test_log_to_driver_false_is_silent_but_files_are_kept(fresh_ray, shown):
     ray.shutdown()
     shown.more()
     assert (shown.lines(), shown.lines("err")) == ([], [])
-    logs = os.path.join(context["session_dir"], "logs")
+    logs = pathlib.Path(context["session_dir"], "logs")
 
     def kept(suffix):
-        return [
-            text
-            for name in os.listdir(logs)
-            if name.startswith("worker-") and name.endswith(suffix)
-            for text in open(os.path.join(logs, name)).read().splitlines()  # noqa: PTH123, SIM115
-        ]
+        return [text for path in logs.glob(f"worker-*{suffix}") for text in path.read_text().splitlines()]
 
     assert eventually(lambda: kept(".out")) == ["quiet words"]
     assert eventually(lambda: kept(".err")) == ["quiet error"]

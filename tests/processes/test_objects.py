@@ -2,8 +2,8 @@
 
 import gc
 import hashlib
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -188,7 +188,6 @@ def test_references_captured_by_a_function(ray, free):
         return int(ray.get(ref)[0])
 
     assert ray.get([use.remote() for _ in range(3)], timeout=20) == [9, 9, 9]
-    del use, ref
 
 
 def test_references_in_references(ray, free):
@@ -299,25 +298,17 @@ def test_a_hundred_mib_unchanged(ray, free):
 
 
 def test_many_threads_put_get_and_wait(ray, free):
-    failures = []
-
     def use(thread):
-        try:
-            for i in range(20):
-                small, large = ray.put((thread, i)), ray.put(np.full(MIB // 4, i, np.uint8))
-                ready, _ = ray.wait([small, large], num_returns=2, timeout=20)
-                assert len(ready) == 2
-                assert ray.get(small) == (thread, i)
-                assert int(ray.get(large).sum()) == i * MIB // 4
-        except BaseException as error:
-            failures.append(error)
+        for i in range(20):
+            small, large = ray.put((thread, i)), ray.put(np.full(MIB // 4, i, np.uint8))
+            ready, _ = ray.wait([small, large], num_returns=2, timeout=20)
+            assert len(ready) == 2
+            assert ray.get(small) == (thread, i)
+            assert int(ray.get(large).sum()) == i * MIB // 4
+        return thread
 
-    threads = [threading.Thread(target=use, args=(thread,)) for thread in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(use, range(8))) == list(range(8))
 
 
 def test_one_object_read_by_many_workers(ray, free):

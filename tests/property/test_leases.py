@@ -8,6 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import count
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -329,7 +330,8 @@ class LeasesAgainstBooks(RuleBasedStateMachine):
 
     def judge_contention(self) -> None:
         resuming = any(held.resuming for held in self.leases.values())
-        for client in {held.client for held in self.leases.values()} | set(self.told):
+        told = {client for client, contended in self.told.items() if contended}
+        for client in {held.client for held in self.leases.values()} | told:
             others = any(entry.client != client for entry in self.servable())
             assert self.told.get(client, False) == (resuming or others)
 
@@ -368,3 +370,5 @@ class LeasesAgainstBooks(RuleBasedStateMachine):
 
 
 TestLeasesAgainstBooks = LeasesAgainstBooks.TestCase
+# Lent CPUs are waited for in few histories.
+TestLeasesAgainstBooks.settings = settings(max_examples=max(300, settings().max_examples))

@@ -15,7 +15,7 @@ _MAX_DEPTH = 8
 
 def describe_failure(value: Any, name: str, error: BaseException) -> TypeError:
     """The error to raise instead of ``error``: it names ``name`` and the path to the part that does not pickle."""
-    path = _culprit(value, "", _MAX_DEPTH, set())
+    path = _culprit(value, "", _MAX_DEPTH, set()).strip()
     where = f" at {path}" if path else ""
     return TypeError(
         f"Could not serialize {name}{where}: {error}. Values that are sent to other processes must be picklable; "
@@ -47,6 +47,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     """What a value is made of, each with how to reach it."""
     if isinstance(value, Mapping):
         for key, part in cast("Mapping[Any, Any]", value).items():
+            yield f" -> key {key!r}", key
             yield f"[{key!r}]", part
     elif isinstance(value, list | tuple | set | frozenset):
         for index, part in enumerate(cast("Iterable[Any]", value)):
@@ -62,3 +63,7 @@ def _parts(value: Any) -> Iterator[tuple[str, Any]]:
     else:
         for attribute, part in getattr(value, "__dict__", {}).items():
             yield f".{attribute}", part
+        for slots in [vars(base).get("__slots__", ()) for base in type(value).__mro__]:
+            for slot in (slots,) if isinstance(slots, str) else slots:
+                if slot not in ("__dict__", "__weakref__") and hasattr(value, slot):
+                    yield f".{slot}", getattr(value, slot)

@@ -63,6 +63,8 @@ class Demand:
     placement: ResourceSet
     job: bytes
     name: str
+    #: An actor's: what it holds it holds until it ends.
+    lasting: bool = False
     #: Totals since the beginning; the difference is what the client waits for.
     wanted: int = 0
     granted: int = 0
@@ -84,6 +86,8 @@ class HeldLease:
     #: CPUs given away while the task waits; asked back (but not there yet) when `resuming`.
     lent: ResourceSet
     resuming: bool = False
+    #: It goes on without what it lent: that went to actors, which may well live until this very task ends.
+    on_credit: bool = False
 
 
 class LeaseTable:
@@ -115,9 +119,11 @@ class LeaseTable:
         job: bytes,
         name: str,
         placement: ResourceSet | None = None,
+        *,
+        lasting: bool = False,
     ) -> None:
-        """A client declares a scheduling class."""
-        self.demands[client, key] = Demand(client, key, resources, placement or resources, job, name)
+        """A client declares a scheduling class; a ``lasting`` one is an actor's, which holds what it has till its end."""
+        self.demands[client, key] = Demand(client, key, resources, placement or resources, job, name, lasting)
 
     def want(self, client: bytes, key: int, total: int) -> None:
         """A client wants ``total`` leases of a class, counted from the beginning.
@@ -178,6 +184,8 @@ class LeaseTable:
     def lend(self, worker: bytes) -> None:
         """The worker's task waits: its CPUs are free for others. Unknown workers (lease just returned) are ignored."""
         held = self._held_by(worker)
+        if held is not None and held.on_credit:  # what it lent the first time it has not had back
+            held.on_credit = False
         if held is None or not held.lent.is_empty():
             return
         cpus = ResourceSet.from_units({"CPU": held.held.units("CPU")})
@@ -193,6 +201,12 @@ class LeaseTable:
             return False
         held.resuming = True
         return True
+
+    def disconnected(self, worker: bytes) -> None:
+        """A worker is of no use any more: it gets no lease. Its end follows (`worker_gone`)."""
+        for workers in self.idle.values():
+            if worker in workers:
+                workers.remove(worker)
 
     def take_idle(self, limit: int) -> list[bytes]:
         """Idle workers beyond ``limit``, forgotten here: the caller ends them. Workers of no job stay longest."""
@@ -224,15 +238,33 @@ class LeaseTable:
         """Serve whatever can be served now, in order."""
         actions: list[Action] = []
         for held in self.leases.values():
-            if held.resuming and self.available.covers(held.lent):
-                self.available -= held.lent
-                held.held += held.lent
-                held.lent = ResourceSet()
-                held.resuming = False
-                actions.append(Resumed(held.worker))
+            if held.resuming or held.on_credit:
+                self._take_back(held, actions)
         self._grant(actions, any(held.resuming for held in self.leases.values()))
         self._tell_contention(actions)
         return actions
+
+    def _take_back(self, held: HeldLease, actions: list[Action]) -> None:
+        if self.available.covers(held.lent):
+            self.available -= held.lent
+            held.held += held.lent
+            held.lent = ResourceSet()
+            held.on_credit = False
+        elif held.resuming and not self._may_come_back(held):
+            held.on_credit = True
+        else:
+            return
+        if held.resuming:
+            held.resuming = False
+            actions.append(Resumed(held.worker))
+
+    def _may_come_back(self, held: HeldLease) -> bool:
+        """Whether tasks hold what ``held`` has lent: they end, or lend in their turn; actors need not ever."""
+        coming = self.available
+        for other in self.leases.values():
+            if other is not held and not other.demand.lasting:
+                coming += other.held
+        return coming.covers(held.lent)
 
     def _grant(self, actions: list[Action], cpus_awaited: bool) -> None:
         missing: dict[bytes, int] = {}

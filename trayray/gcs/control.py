@@ -119,11 +119,12 @@ class Gcs:
         found = self.actors.register(actor, get_if_exists=get_if_exists)
         if found is actor:
             self._publish(actor.actor_id)
+            job = self.jobs.get(actor.job)
+            if job is not None and job.ended:  # the registration was under way when the driver left
+                self.carry_out(self.actors.job_ended(actor.job))
         return found
 
-    def create(
-        self, actor_id: bytes, spec: bytes, resources: dict[str, float], placement: dict[str, float]
-    ) -> None:
+    def create(self, actor_id: bytes, spec: bytes, resources: dict[str, float], placement: dict[str, float]) -> None:
         self.carry_out(self.actors.create(actor_id, spec, resources, placement))
 
     def actor_placed(self, actor_id: bytes, worker: bytes, address: str) -> tuple[bytes, bool] | None:

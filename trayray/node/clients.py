@@ -26,6 +26,8 @@ class Client:
     #: A driver's settings for its workers, encoded; empty until it has sent them.
     config: bytes = b""
     job_config: JobConfig | None = None
+    #: Its job has ended: what it still asks for does not count.
+    leaving: bool = False
 
     def send(self, messages: list[Any]) -> None:
         """Send to the process; one that is just leaving needs nothing any more."""
@@ -62,4 +64,3 @@ class Clients:
 
     def with_address(self, address: str) -> Client | None:
         return next((c for c in self.by_id.values() if c.address == address), None)
-

@@ -204,6 +204,7 @@ class Raylet:
         if client.role == "driver":
             self._end_job(client.job)
         elif client.worker_id in self.processes.workers:
+            self.table.disconnected(client.worker_id)
             # Without its link a worker is of no use; mostly it is dead already.
             self._later(self._kill_after, client.worker_id, 1.0, "it lost its connection to the node and lived on")
         self.schedule()
@@ -217,6 +218,8 @@ class Raylet:
         match message:
             case Create() | Seal() | Free() | Pin() | Fence():
                 self.store.handle(client, message)
+            case DefineClass() | Demand() if client.leaving:
+                return
             case DefineClass(key, resources, job, name):
                 self.table.define(client.worker_id, key, ResourceSet.of(resources), job, name)
             case Demand(key, total):
@@ -268,6 +271,7 @@ class Raylet:
 
     async def _finish_job(self, client: Client) -> None:
         """End everything of the job, pass its output on, and let the driver go."""
+        client.leaving = True
         workers = [w for w in self.processes.workers.values() if w.job == client.job and not self._is_detached(w)]
         for lease in self.table.client_gone(client.worker_id):
             self._end(lease.worker, "its job has ended")
@@ -383,7 +387,7 @@ class Raylet:
         self._next_actor_key += 1
         key = self._next_actor_key
         self._actor_keys[key] = actor_id
-        self.table.define(GCS_CLIENT, key, resources, job, class_name, placement)
+        self.table.define(GCS_CLIENT, key, resources, job, class_name, placement, lasting=True)
         self.table.want(GCS_CLIENT, key, 1)
         self.schedule()
 
@@ -446,4 +450,3 @@ def _welcome(raylet: Raylet, sock: socket.socket, job: bytes) -> UnixLink[NodeMe
     )
     send_welcome(sock, welcome, raylet.store.descriptor)
     return UnixLink(sock, NodeMessage)
-

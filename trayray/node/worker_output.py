@@ -48,7 +48,7 @@ class RotatedFile:
             newer = self._path if number == 1 else self._path.with_name(f"{self._path.name}.{number - 1}")
             if newer.exists():
                 newer.replace(older)
-        self._file = self._path.open("ab", buffering=0)
+        self._file = self._path.open("wb", buffering=0)
         self._size = 0
 
     def close(self) -> None:
@@ -105,4 +105,3 @@ class OutputReader:
         if batch:
             self._last_lines.extend(batch)
             self._publish(self._name, batch)
-

@@ -67,6 +67,7 @@ class WorkerProcesses:
         self._ended = ended
         self.workers: dict[bytes, WorkerProcess] = {}
         self._nursery: trio.Nursery
+        self._ending = False
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled; workers' output is read by child tasks.
@@ -91,6 +92,7 @@ class WorkerProcesses:
                         self._handle(message)
         finally:
             # The fork server kills its workers when it sees this end; workers outlive neither of the two.
+            self._ending = True
             self._control.close()
             for worker in self.workers.values():
                 if worker.pid:
@@ -99,6 +101,8 @@ class WorkerProcesses:
     def start(self, worker_id: bytes) -> WorkerProcess:
         """Fork a worker; it introduces itself at the node's socket when it is ready."""
         worker = self.workers[worker_id] = WorkerProcess(worker_id)
+        if self._ending:
+            return worker
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()
         try:
@@ -111,12 +115,11 @@ class WorkerProcesses:
 
     def _send_with_descriptors(self, data: bytes, descriptors: list[int]) -> None:
         # The frame is tiny and the fork server reads promptly: a full socket buffer means that it hangs.
-        self._control.setblocking(True)
         self._control.settimeout(5.0)
         try:
             socket.send_fds(self._control, [data], descriptors)
-        except OSError as error:
-            raise ForkServerDied(f"the node's fork server does not answer: {error}") from error
+        except OSError as error:  # whoever asked is not to blame: the node ends
+            self._nursery.start_soon(_fail, ForkServerDied(f"the node's fork server does not answer: {error}"))
         finally:
             self._control.setblocking(False)
 
@@ -136,7 +139,7 @@ class WorkerProcesses:
     def kill(self, worker: WorkerProcess, reason: str = "") -> None:
         """End a worker and everything in its process group, at once."""
         worker.reason = worker.reason or reason
-        if worker.pid:
+        if worker.pid and not self._ending:
             self._send_with_descriptors(encode_frame([Signal(worker.pid, signal.SIGKILL)]), [])
 
     def _handle(self, message: ForkMessage) -> None:
@@ -165,3 +168,7 @@ class WorkerProcesses:
         if worker.last_lines:
             text += "; its last output was:\n" + "\n".join(f"    {line}" for line in worker.last_lines)
         return text
+
+
+async def _fail(error: ForkServerDied) -> None:
+    raise error

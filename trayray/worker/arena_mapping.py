@@ -72,4 +72,3 @@ class ArenaMapping:
         # Every view, slice and array keeps the region alive through the buffer protocol, and it the holders.
         setattr(region, _HOLDERS, (holder, mapping))
         return memoryview(region).toreadonly().cast("B")
-

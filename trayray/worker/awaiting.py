@@ -43,6 +43,7 @@ async def _await_in_trio(core: CoreWorker, ref: ObjectRef[Any]) -> Any:
 
     token = trio.lowlevel.current_trio_token()
     arrived = trio.Event()
+
     def wake() -> None:
         with contextlib.suppress(trio.RunFinishedError):  # the waiting loop has ended meanwhile
             token.run_sync_soon(arrived.set)

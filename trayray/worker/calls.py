@@ -235,4 +235,3 @@ def _repr_of(instance: Any) -> str | None:
         return repr(instance)
     except Exception as error:  # a user's broken __repr__ must not hide the error that is being reported
         return f"<unprintable {type(instance).__name__}: {error}>"
-

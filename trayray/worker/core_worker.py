@@ -96,9 +96,7 @@ class CoreWorker:
     node: Link[NodeMessage]
     _clock: trio.abc.Clock
 
-    def __init__(
-        self, config: CoreConfig, *, network: NodeNetwork, random_base: int, print_logs: bool = True
-    ) -> None:
+    def __init__(self, config: CoreConfig, *, network: NodeNetwork, random_base: int, print_logs: bool = True) -> None:
         self.config = config
         self.address = socket_name(config.worker_id)
         self.network = network

@@ -152,9 +152,7 @@ class Executor:
 
     def _give_back(self, connection: Connection) -> None:
         mine = [
-            (c, push)
-            for c, push in self.queue
-            if c is connection and connection.calls[push.call].define.kind != METHOD
+            (c, push) for c, push in self.queue if c is connection and connection.calls[push.call].define.kind != METHOD
         ]
         if mine:
             given = {push.task for _, push in mine}
@@ -250,7 +248,8 @@ class Executor:
             if not connection.held:
                 self._held_since = start
             connection.held.append(done)
-            if not self.queue or once or len(connection.held) >= _MAX_HELD or end - self._held_since > _HOLD_SECONDS:
+            more = bool(self.queue) and self.queue[0][0] is connection  # another caller's call may be a long one
+            if not more or once or len(connection.held) >= _MAX_HELD or end - self._held_since > _HOLD_SECONDS:
                 self._flush(connection)
 
     def _execute_in_thread(self, connection: Connection, push: Push, target: Target) -> None:

@@ -218,4 +218,3 @@ def run_worker(config: CoreConfig, sockets: Path) -> int:
     faulthandler.enable(file=2, all_threads=False)  # the crash report shows the thread that crashed
     set_title("IDLE")
     return Worker(config, UnixNetwork(sockets, config.token, config.worker_id)).run()
-

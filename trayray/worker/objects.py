@@ -313,4 +313,3 @@ class _Creation:
         self.error = ""
         #: Why there will be no answer.
         self.failure: RayError | None = None
-

@@ -298,9 +298,9 @@ class TaskSubmitter:
             del self._links[link.worker]
 
     def _handle(self, link: TaskLink, messages: list[TaskMessage]) -> None:
-        if type(messages[0]) is Done and link.lease is not None:
+        done = {message.task: message for message in messages if type(message) is Done}
+        if done and link.lease is not None:
             now = self._core.now()
-            done = {message.task: message for message in messages if type(message) is Done}
             queue = self.queues[link.key]
             for task in queue.finished(link.lease, done, now):
                 message = done[task.task_id]
@@ -308,11 +308,8 @@ class TaskSubmitter:
                     self._core.references.lend(message.kept, link.address)
                 self._finish(task, message.results)
             self._dirty.add(link.key)
-            messages = [message for message in messages if type(message) is not Done]
         for message in messages:
             match message:
-                case Done():
-                    self._handle(link, [message])
                 case Returned(tasks) if link.lease is not None:
                     self.queues[link.key].returned(link.lease, tasks, self._core.now())
                     self._drop_cancelled(link.key, tasks)
@@ -321,7 +318,7 @@ class TaskSubmitter:
                     self.queues[link.key].blocked(link.lease, blocked)
                     self._dirty.add(link.key)
                 case _:
-                    pass  # news of a lease that this owner has returned meanwhile
+                    pass  # a result, handled above, or news of a lease that this owner has returned meanwhile
 
     def _drop_cancelled(self, key: int, returned: list[bytes]) -> None:
         for task in [task for task_id in returned if (task := self.pending.get(task_id)) is not None]:

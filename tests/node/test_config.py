@@ -1,0 +1,67 @@
+import mmap
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trayray.node import config as module
+from trayray.node.config import NodeConfig, available_cpus, default_store_bytes, machine_memory
+
+names = st.text(min_size=1, max_size=8)
+
+
+@given(
+    num_cpus=st.none() | st.floats(0, 1000),
+    custom=st.dictionaries(names, st.floats(0, 100), max_size=3),
+    labels=st.dictionaries(names, names, max_size=3),
+    name=st.text(max_size=5),
+)
+def test_it_travels_as_json(num_cpus, custom, labels, name):
+    config = NodeConfig("/root", num_cpus=num_cpus, custom_resources=custom, labels=labels, name=name)
+    assert NodeConfig.from_json(config.to_json()) == config
+
+
+def test_what_is_open_comes_from_the_machine():
+    config = NodeConfig("/root").completed()
+    assert config.num_cpus == available_cpus() >= 1
+    assert 0 < config.memory <= machine_memory()
+    assert 0 <= config.object_store_memory - default_store_bytes() < mmap.PAGESIZE
+    assert config.completed() == config
+
+
+def test_what_is_stated_stays():
+    config = NodeConfig("/root", num_cpus=0, memory=7, object_store_memory=100 * 2**20)
+    completed = config.completed()
+    assert (completed.num_cpus, completed.memory, completed.object_store_memory) == (0, 7, 100 * 2**20)
+    assert completed.prestart == 0, "a node without CPUs starts no workers ahead"
+
+
+@pytest.mark.parametrize(("cpus", "prestart"), [(1, 1), (2, 2), (64, 2), (0.5, 0)])
+def test_workers_started_ahead(cpus, prestart):
+    assert NodeConfig("/root", num_cpus=cpus).completed().prestart == prestart
+
+
+def test_resources_of_a_node():
+    config = NodeConfig("/root", num_cpus=4, num_gpus=1, memory=100, custom_resources={"special": 2.5})
+    resources = config.resources(b"id" * 14).to_dict()
+    assert {name: resources[name] for name in ("CPU", "GPU", "memory", "special", "node:127.0.0.1")} == {
+        "CPU": 4,
+        "GPU": 1,
+        "memory": 100,
+        "special": 2.5,
+        "node:127.0.0.1": 1,
+    }
+
+
+def test_no_gpu_is_no_resource():
+    assert "GPU" not in NodeConfig("/root", num_cpus=1, memory=1).resources(b"x" * 28).to_dict()
+
+
+def test_the_store_has_a_least_size(monkeypatch):
+    monkeypatch.setattr(module, "machine_memory", lambda: 10**7)
+    assert default_store_bytes() == 80 * 1024 * 1024
+
+
+def test_the_store_has_a_largest_size(monkeypatch):
+    monkeypatch.setattr(module, "machine_memory", lambda: 10**13)
+    assert default_store_bytes() <= 200 * 10**9

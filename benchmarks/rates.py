@@ -60,12 +60,12 @@ def measure_pools() -> dict[str, float]:
 
 def measure(ray: Any) -> dict[str, float]:
     """The rows of a module with Ray's API, on a local cluster of two CPUs."""
-    import numpy
+    import numpy as np
 
     ray.init(num_cpus=2, object_store_memory=2 * 2**30, include_dashboard=False, log_to_driver=False)
     task = ray.remote(answer)
     plain, asynchronous = ray.remote(Plain), ray.remote(Asynchronous)
-    array = numpy.zeros(HUNDRED_MEGABYTES, dtype=numpy.uint8)
+    array = np.zeros(HUNDRED_MEGABYTES, dtype=np.uint8)
     rows: dict[str, float] = {}
 
     def all_of(call: Callable[[], Any]) -> None:

@@ -122,7 +122,7 @@ class LeaseTable:
         *,
         lasting: bool = False,
     ) -> None:
-        """A client declares a scheduling class; a ``lasting`` one is an actor's, which holds what it has till its end."""
+        """A client declares a scheduling class; a ``lasting`` one is an actor's, which holds what it has to its end."""
         self.demands[client, key] = Demand(client, key, resources, placement or resources, job, name, lasting)
 
     def want(self, client: bytes, key: int, total: int) -> None:

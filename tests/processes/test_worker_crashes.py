@@ -148,7 +148,7 @@ def test_killed_worker_fails_its_task(ray, request, noted, task, attempt):
         ray.get(ref, timeout=PROMISED_SECONDS)
     text = str(caught.value)
     assert task.__name__ in text
-    assert f"pid {pid}" in text
+    assert f"pid {pid}, node 127.0.0.1" in text
     assert "signal 9 (SIGKILL)" in text
     assert "last words" in text
     within_promise(killed, lambda: not any(map(alive, [pid, *children])))

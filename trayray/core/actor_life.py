@@ -237,7 +237,7 @@ class ActorTable:
         """
         return self._end_all(
             (a for a in self.actors.values() if a.owner == address and not (a.detached and a.spec)),
-            "the process that created it has died",
+            "its owner, the process that created it, has died",
         )
 
     def job_ended(self, job: bytes) -> list[Action]:

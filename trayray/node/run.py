@@ -47,7 +47,7 @@ async def run_node(
     node_id = os.urandom(28)
     total = config.resources(node_id)
     raylet = Raylet(total, clients, store, config.prestart, new_id=lambda: os.urandom(28))
-    processes = WorkerProcesses(fork_control, session.logs, raylet.publish_output, raylet.worker_ended)
+    processes = WorkerProcesses(fork_control, session.logs, raylet.publish_output, raylet.worker_ended, node=config.ip)
     transfer = ObjectTransferService(store)
     describe = NodeDescription(config, session, node_id, {**total.to_dict(), **config.store_resources()})
     gcs = Gcs(raylet, describe)

@@ -58,8 +58,12 @@ class WorkerProcesses:
         logs: Path,
         publish: Callable[[WorkerProcess, bool, str, list[str]], None],
         ended: Callable[[WorkerProcess, str], None],
+        *,
+        node: str,
     ) -> None:
+        """``publish`` gets workers' lines, ``ended`` the cause of their end; ``node`` is this one's name in texts."""
         control.setblocking(False)
+        self._node = node
         self._control = control
         self._decoder: FrameDecoder[ForkMessage] = FrameDecoder(ForkMessage)
         self._logs = logs
@@ -160,11 +164,10 @@ class WorkerProcesses:
             await worker.drained.wait()
         self._ended(worker, self._cause(worker, status))
 
-    @staticmethod
-    def _cause(worker: WorkerProcess, status: int) -> str:
+    def _cause(self, worker: WorkerProcess, status: int) -> str:
         if worker.reason:
             return worker.reason
-        text = f"the worker process (pid {worker.pid}) {describe_status(status)}"
+        text = f"the worker process (pid {worker.pid}, node {self._node}) {describe_status(status)}"
         if worker.last_lines:
             text += "; its last output was:\n" + "\n".join(f"    {line}" for line in worker.last_lines)
         return text

@@ -61,7 +61,7 @@ from trayray.worker.current import Running
 from trayray.worker.driver_output import LinePrinter
 from trayray.worker.objects import Objects
 from trayray.worker.peers import Peers
-from trayray.worker.references import Callback, Dropped, ObjectRef, ReferenceTable
+from trayray.worker.references import Callback, Dropped, ObjectRef, ReferenceTable, error_value
 from trayray.worker.tasks import PendingTask, TaskSubmitter, reference_values, take_stored
 from trayray.worker.thread_calls import ThreadCall
 
@@ -437,6 +437,7 @@ class CoreWorker:
     def _refuse(self) -> None:
         """Fail what has been handed over and what waits; in the loop's thread, or in any once the loop has ended."""
         error = self.closed or _shut_down()
+        value = error_value(error)  # pickled once: thousands may wait
         self._awake = False
         with self.state_lock:
             while self._inbox:
@@ -445,20 +446,19 @@ class CoreWorker:
                     item.refuse(error)
                 elif isinstance(item, PendingTask):
                     for ref in item.returns:
-                        self.references.fail(ref, error)
-            self._fail_everything(error)
+                        self.references.complete(ref, value)
+            self.objects.fail_requests(error)
+            self._fail_everything(value)
 
-    def _fail_everything(self, error: RayError) -> None:
-        self.objects.fail_requests(error)
+    def _fail_everything(self, value: Value) -> None:
         pending = [*self.tasks.pending.values(), *self.actors.pending.values()]
         self.tasks.pending.clear()
         self.actors.pending.clear()
         for task in pending:
             for ref in task.returns:
-                self.references.fail(ref, error)
+                self.references.complete(ref, value)
         for ref in list(self.references.known.values()):
-            if ref._value is None:
-                self.references.fail(ref, error)
+            self.references.complete(ref, value)
 
     async def _run_timer(self) -> None:
         report_at = 0.0
@@ -487,7 +487,7 @@ async def run_core_worker(core: CoreWorker, *, task_status: trio.TaskStatus[None
     Raises:
         ConnectionError: the node cannot be reached or turns this process away.
     """
-    from trayray.gcs.client import open_gcs_client
+    from trayray.gcs.client import GcsClient
 
     core._thread = threading.get_ident()
     core._clock = trio.lowlevel.current_clock()
@@ -496,12 +496,10 @@ async def run_core_worker(core: CoreWorker, *, task_status: trio.TaskStatus[None
     core.assign_job(welcome.job)
     core.arena = ArenaMapping(descriptor, welcome.capacity)
     host, _, port = welcome.address.rpartition(":")
-    async with (
-        open_gcs_client(host, int(port), core.config.token) as core.gcs,
-        trio.open_nursery() as core.nursery,
-        core.link_scope(link),
-    ):
+    core.gcs = GcsClient(host, int(port), core.config.token)
+    async with trio.open_nursery() as core.nursery, core.link_scope(link):
         nursery = core.nursery
+        nursery.start_soon(core.gcs.run)
         await nursery.start(core.network.listen, core.address, core._accept)
         nursery.start_soon(core._serve_node, link)
         nursery.start_soon(core._run_timer)

@@ -62,7 +62,7 @@ class Gcs:
         self.describe_nodes = describe_nodes
         self.actors = ActorTable()
         self.jobs: dict[bytes, Job] = {}
-        self.events: deque[v1.TaskEvent] = deque(maxlen=_MAX_EVENTS)
+        self._events: deque[tuple[bytes, int, bytes, str, float, float, bool]] = deque(maxlen=_MAX_EVENTS)
         #: Who hears of an actor's changes.
         self._watchers: dict[bytes, list[Watcher]] = {}
         self._encoder = msgspec.msgpack.Encoder()
@@ -182,12 +182,16 @@ class Gcs:
     # --- the timeline ---
 
     def record_events(self, client: Watcher, events: Iterable[tuple[bytes, str, float, float, bool]]) -> None:
-        for task_id, name, start, end, ok in events:
-            self.events.append(
-                v1.TaskEvent(
-                    task_id=task_id, name=name, start=start, end=end, ok=ok, worker_id=client.worker_id, pid=client.pid
-                )
-            )
+        """Keep what a process has executed, for the timeline."""
+        # Plain tuples, which the garbage collector leaves alone: a hundred thousand messages would slow the node down.
+        self._events.extend((client.worker_id, client.pid, *event) for event in events)
+
+    def events(self) -> list[v1.TaskEvent]:
+        """Finished executions, oldest first."""
+        return [
+            v1.TaskEvent(task_id=task_id, name=name, start=start, end=end, ok=ok, worker_id=worker, pid=pid)
+            for worker, pid, task_id, name, start, end, ok in self._events
+        ]
 
 
 def _state_of(actor: Actor) -> ActorState:

@@ -81,4 +81,4 @@ class GcsService(v1.GcsBase):
         return v1.KillActorReply(killed=known)
 
     async def list_task_events(self, message: v1.ListTaskEventsRequest) -> v1.ListTaskEventsReply:
-        return v1.ListTaskEventsReply(events=list(self._gcs.events))
+        return v1.ListTaskEventsReply(events=self._gcs.events())

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from trayray.core.call_order import Arguments, CallOrder
 from trayray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError, TaskCancelledError
 from trayray.link.port import Link, LinkClosed
+from trayray.model.ids import TaskID
 from trayray.wire.messages import (
     ERROR,
     ActorState,
@@ -261,7 +262,7 @@ class ActorClient:
     def cancel(self, call: ActorCall, *, recursive: bool) -> None:
         """Cancel a call: one that was not sent never is, a sent one is left to the actor."""
         if self._queue.withdraw(call):
-            self._fail(call, TaskCancelledError(self._core.task_id_object(call.task_id)))
+            self._fail(call, TaskCancelledError(TaskID(call.task_id)))
             self._core.actors.dirty.add(self)
         elif call.task_id in self._in_flight and self._state is not None and self._state.state == ALIVE:
             self._core.peers.send(self._state.address, [Cancel(call.task_id, False, recursive)])

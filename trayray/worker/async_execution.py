@@ -357,7 +357,7 @@ class AsyncExecutor:
             done = call.failed(error)
         finally:
             self._calls.pop(task_id, None)
-        self._core.record_event(task_id, call.running.name, started, ok)
+        self._core.timeline.record(task_id, call.running.name, started, ok)
         return done
 
     async def _send_replies(self) -> None:

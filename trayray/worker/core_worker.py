@@ -15,10 +15,8 @@ hand work over through `CoreWorker.call_soon` and `CoreWorker.submit`, and wait 
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
-import time
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -32,7 +30,7 @@ from trayray.exceptions import LocalRayletDiedError, RayError, RaySystemError
 from trayray.link.network import NODE, NodeNetwork, socket_name
 from trayray.link.port import Link, LinkClosed
 from trayray.link.unix import UnixLink
-from trayray.model.ids import TaskID, TaskIdFactory, driver_task_id
+from trayray.model.ids import TaskIdFactory, driver_task_id
 from trayray.wire.messages import (
     ActorState,
     AssignJob,
@@ -50,7 +48,6 @@ from trayray.wire.messages import (
     PeerGone,
     PeerMessage,
     RefInfo,
-    TaskEvents,
     Value,
     Welcome,
 )
@@ -60,10 +57,12 @@ from trayray.worker.arena_mapping import ArenaMapping
 from trayray.worker.current import Running
 from trayray.worker.driver_output import LinePrinter
 from trayray.worker.objects import Objects
+from trayray.worker.omp_threads import OmpThreads
 from trayray.worker.peers import Peers
 from trayray.worker.references import Callback, Dropped, ObjectRef, ReferenceTable, error_value
 from trayray.worker.tasks import PendingTask, TaskSubmitter, reference_values, take_stored
 from trayray.worker.thread_calls import ThreadCall
+from trayray.worker.timeline import Timeline
 
 if TYPE_CHECKING:
     from trayray.gcs.client import GcsClient
@@ -104,11 +103,9 @@ class CoreWorker:
         self.namespace = ""
         self.runtime_env: dict[str, Any] = {}
         self.detaches_actors = False
-        #: OMP_NUM_THREADS as the driver set it, which wins over any number of CPUs.
-        self.omp_num_threads = ""
+        self.omp_threads = OmpThreads()
+        self.timeline = Timeline()
         self.node_ip = "127.0.0.1"
-        self._omp_shown = ""
-        self._events: list[tuple[bytes, str, float, float, bool]] = []
         self.executor: Executor | None = None
         self.dropped = Dropped(self._wake_for_dropped)
         self.references = ReferenceTable(self.address, self.dropped, self._send_peer)
@@ -163,24 +160,11 @@ class CoreWorker:
         """The task whose puts these are: the running one, or the driver's."""
         return task.task_id if task is not None else driver_task_id(self.job)
 
-    @staticmethod
-    def task_id_object(task_id: bytes) -> TaskID:
-        return TaskID(task_id)
-
-    def set_omp_threads(self, resources: dict[str, float]) -> None:
-        """``OMP_NUM_THREADS`` follows the CPUs of what runs next: at least 1, unless the driver has set it."""
-        wanted = self.omp_num_threads or str(max(1, int(resources.get("CPU", 1))))
-        if wanted != self._omp_shown:
-            self._omp_shown = os.environ["OMP_NUM_THREADS"] = wanted
-
-    def record_event(self, task_id: bytes, name: str, started: float, ok: bool) -> None:
-        """A call has ended: note it for the timeline; batches go out with the timer."""
-        self._events.append((task_id, name, started, time.time(), ok))
-
-    def _report_events(self) -> None:
-        if self._events:
-            events, self._events = self._events, []
-            self.to_node_if_there([TaskEvents(events)])
+    def report_timeline(self) -> None:
+        """Send what has been executed since the last report; from any thread."""
+        report = self.timeline.take()
+        if report:
+            self.to_node_if_there(report)
 
     @property
     def is_needed(self) -> bool:
@@ -478,7 +462,7 @@ class CoreWorker:
                 self.actors.tick(now)
             if now >= report_at:
                 report_at = now + _REPORT_SECONDS
-                self._report_events()
+                self.report_timeline()
 
 
 async def run_core_worker(core: CoreWorker, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:

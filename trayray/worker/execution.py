@@ -269,7 +269,7 @@ class Executor:
         token = running.set(state)
         set_title(state.name)
         if actor_self() is None:
-            self.core.set_omp_threads(state.resources)
+            self.core.omp_threads.follow(state.resources)
             set_output_name(state.name)
         started = time.time()
         ok = False
@@ -294,7 +294,7 @@ class Executor:
             done = call.failed(error)
         finally:
             running.reset(token)
-        self.core.record_event(call.push.task, state.name, started, ok)
+        self.core.timeline.record(call.push.task, state.name, started, ok)
         return done
 
     def flush_all(self) -> None:

@@ -73,6 +73,7 @@ class Worker:
 
     def _leave(self, end: ExitRequested) -> None:
         self.executor.send_everything()
+        self.core.report_timeline()
         if end.code:  # a crash, which the node reports with the last lines of output
             traceback.print_exception(end.__cause__)
         else:
@@ -127,7 +128,7 @@ class Worker:
         core.detaches_actors = config.detaches_actors
         if config.as_ray:
             install_alias()
-        core.omp_num_threads = config.omp_num_threads
+        core.omp_threads.driver_setting = config.omp_num_threads
         for entry in reversed(config.sys_path):
             if entry not in sys.path:
                 sys.path.insert(0, entry)
@@ -157,7 +158,7 @@ class Worker:
         core = self.core
         target = Target(_creation_define(spec), None)
         call = Call(core, _creation_push(spec), target, spec.owner)
-        core.set_omp_threads(spec.resources)
+        core.omp_threads.follow(spec.resources)
         try:
             with call.entered():
                 cls: Any = deserialize(spec.body)

@@ -15,6 +15,7 @@ import attrs
 from trayray.core.submission import ClassQueue, Plan
 from trayray.exceptions import RayError, TaskCancelledError, WorkerCrashedError
 from trayray.link.port import Link, LinkClosed
+from trayray.model.ids import TaskID
 from trayray.wire.messages import (
     ERROR,
     METHOD,
@@ -280,7 +281,7 @@ class TaskSubmitter:
 
     def _crashed(self, queue: ClassQueue[PendingTask], task: PendingTask, cause: str) -> None:
         if task.cancelled:
-            self._fail(task, TaskCancelledError(self._core.task_id_object(task.task_id)))
+            self._fail(task, TaskCancelledError(TaskID(task.task_id)))
         elif task.retries != 0:
             task.retries -= 1
             queue.queue.appendleft(task)
@@ -323,7 +324,7 @@ class TaskSubmitter:
     def _drop_cancelled(self, key: int, returned: list[bytes]) -> None:
         for task in [task for task_id in returned if (task := self.pending.get(task_id)) is not None]:
             if task.cancelled and self.queues[key].withdraw(task):
-                self._fail(task, TaskCancelledError(self._core.task_id_object(task.task_id)))
+                self._fail(task, TaskCancelledError(TaskID(task.task_id)))
 
     # --- results ---
 
@@ -345,7 +346,7 @@ class TaskSubmitter:
             return
         task.cancelled = True
         task.retries = 0
-        error = TaskCancelledError(self._core.task_id_object(task.task_id))
+        error = TaskCancelledError(TaskID(task.task_id))
         key = self._template_keys.get(task.template.define.call)
         queue = None if key is None else self.queues[key]
         lease = None if queue is None else queue.holder(task.task_id)

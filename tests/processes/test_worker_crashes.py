@@ -341,3 +341,27 @@ def test_memory_error_is_an_ordinary_exception(ray):
         ray.get(actor.run.remote(run_out_of_memory, 0), timeout=10)
 
     assert ray.get(actor.run.remote(len, "it lives"), timeout=10) == 8
+
+
+def test_a_crash_report_names_the_line_of_the_call(ray):
+    import inspect
+
+    @ray.remote(max_retries=0)
+    def end():
+        os._exit(3)
+
+    line = inspect.currentframe().f_lineno + 1
+    ref = end.remote()
+    with pytest.raises(ray.exceptions.WorkerCrashedError, match=rf"test_worker_crashes\.py:{line} in test_a_crash"):
+        ray.get(ref, timeout=30)
+
+
+def test_a_killed_workers_report_tells_its_peak_memory(ray):
+    @ray.remote
+    class Victim:
+        def end(self):
+            os.kill(os.getpid(), 9)
+
+    victim = Victim.remote()
+    with pytest.raises(ray.exceptions.ActorDiedError, match=r"had reached \d+ MiB of the machine's \d+ MiB"):
+        ray.get(victim.end.remote(), timeout=30)

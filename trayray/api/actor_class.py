@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 from collections.abc import Callable, Mapping
 from types import GenericAlias
 from typing import Any, NoReturn
@@ -179,9 +180,10 @@ class ActorHandle:
         packed = pack_arguments(core, name, args, kwargs)
         task_id = core.ids.next_for_actor(info.actor_id)
         returns = [ObjectRef[Any](object_id(task_id, index)) for index in range(1, num_returns + 1)]
-        core.submit(
-            ActorCall(task_id, template, packed.payload, packed.args, packed.refs, returns, self._ray_ref, client)
-        )
+        call = ActorCall(task_id, template, packed.payload, packed.args, packed.refs, returns, self._ray_ref, client)
+        caller = sys._getframe(2)  # beyond `ActorMethod.remote`: for the error of a crash
+        call.site = caller.f_code, caller.f_lineno
+        core.submit(call)
         if num_returns == 1:
             return returns[0]
         return returns or None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import inspect
+import sys
 from collections.abc import Callable
 from types import GenericAlias
 from typing import Any
@@ -76,7 +77,10 @@ class RemoteFunction:
         task_id = core.ids.next_normal()
         count = template.define.num_returns
         returns = [ObjectRef[Any](object_id(task_id, index)) for index in range(1, count + 1)]
-        core.submit(PendingTask(task_id, template, packed.payload, packed.args, packed.refs, returns))
+        task = PendingTask(task_id, template, packed.payload, packed.args, packed.refs, returns)
+        caller = sys._getframe(2)  # beyond `remote`: for the error of a crash
+        task.site = caller.f_code, caller.f_lineno
+        core.submit(task)
         if count == 1:
             return returns[0]
         return returns or None

@@ -124,7 +124,7 @@ class ForkServer:
     def _reap(self) -> None:
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if pid == 0:
@@ -132,7 +132,7 @@ class ForkServer:
             worker = self._workers.pop(pid, None)
             if worker is not None:
                 self._end_what_it_started(pid, worker)
-                self._control.sendall(encode_frame([Exited(worker, pid, status)]))
+                self._control.sendall(encode_frame([Exited(worker, pid, status, usage.ru_maxrss)]))
 
     def _end_what_it_started(self, pid: int, worker: bytes) -> None:
         signal_group(pid, signal.SIGKILL)

@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from trayray.link.network import socket_name
+from trayray.node.config import machine_memory
 from trayray.node.process_control import describe_status, signal_group
 from trayray.node.worker_output import LAST_LINES, OutputReader
 from trayray.wire.frames import FrameDecoder, encode_frame
@@ -39,6 +40,8 @@ class WorkerProcess:
     last_lines: deque[str] = attrs.field(factory=lambda: deque(maxlen=LAST_LINES))
     #: It has introduced itself at the node's socket.
     connected: bool = False
+    #: The most memory that it has used (KiB), known when it has ended.
+    peak: int = 0
     #: Why it ends, when somebody decided that: shown instead of the wait status.
     reason: str = ""
     #: Set once both output streams have been read to their end.
@@ -153,8 +156,9 @@ class WorkerProcesses:
                 worker.pid = pid
                 if worker.reason:  # its end was decided before the fork was reported
                     self.kill(worker)
-            case Exited(worker_id, _, status):
+            case Exited(worker_id, _, status, peak):
                 worker = self.workers.pop(worker_id)
+                worker.peak = peak
                 self._nursery.start_soon(self._finish, worker, status)
             case _:
                 raise ForkServerDied(f"the fork server sent {message!r}")
@@ -168,6 +172,11 @@ class WorkerProcesses:
         if worker.reason:
             return worker.reason
         text = f"the worker process (pid {worker.pid}, node {self._node}) {describe_status(status)}"
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+            text += (
+                f" (its memory had reached {worker.peak >> 10} MiB of the machine's {machine_memory() >> 20} MiB; "
+                "nothing in the cluster sent the signal, the kernel's out-of-memory killer does when memory runs out)"
+            )
         if worker.last_lines:
             text += "; its last output was:\n" + "\n".join(f"    {line}" for line in worker.last_lines)
         return text

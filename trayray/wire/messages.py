@@ -472,6 +472,8 @@ class Exited(Struct, array_like=True, tag=3):
     worker: bytes
     pid: int
     status: int
+    #: The most memory that it has used (KiB).
+    peak: int = 0
 
 
 class Signal(Struct, array_like=True, tag=4):

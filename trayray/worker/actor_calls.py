@@ -28,7 +28,7 @@ from trayray.wire.messages import (
 )
 from trayray.wire.serialization import deserialize
 from trayray.worker.references import ObjectRef
-from trayray.worker.tasks import PendingTask, TaskTemplate
+from trayray.worker.tasks import PendingTask, TaskTemplate, described_site
 
 if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker
@@ -85,7 +85,7 @@ class ActorClient:
     def submit(self, call: ActorCall) -> None:
         self._core.actors.pending[call.task_id] = call
         if self._dead is not None:
-            self._fail(call, self._death())
+            self._fail(call, self._death(call))
             return
         self._queue.submit(call)
         self._core.actors.dirty.add(self)
@@ -113,7 +113,7 @@ class ActorClient:
             waiting = [*self._in_flight.values(), *self._queue.take_all()]
             self._in_flight.clear()
             for call in waiting:
-                self._fail(call, self._death())
+                self._fail(call, self._death(call))
         else:
             self._core.actors.dirty.add(self)
 
@@ -130,14 +130,14 @@ class ActorClient:
         self._in_flight.clear()
         self._queue.resubmit(again)
 
-    def _death(self) -> ActorDiedError:
+    def _death(self, call: ActorCall) -> ActorDiedError:
         state = self._dead
         assert state is not None
         cause = deserialize(state.error) if state.error else None
         return ActorDiedError(
             cause if isinstance(cause, RayTaskError) else None,
             actor_id=self._actor_id.hex(),
-            error_msg=state.cause,
+            error_msg=f"{state.cause} The call {call.template.define.name}(){described_site(call)} failed with it.",
             actor_init_failed=bool(state.error),
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -61,7 +62,7 @@ class TaskTemplate:
 class PendingTask:
     """A task that has not finished, at its owner. It holds its arguments and its return references."""
 
-    __slots__ = ("args", "cancelled", "payload", "refs", "retries", "returns", "task_id", "template")
+    __slots__ = ("args", "cancelled", "payload", "refs", "retries", "returns", "site", "task_id", "template")
 
     def __init__(
         self,
@@ -81,6 +82,8 @@ class PendingTask:
         self.refs = refs
         self.returns = returns
         self.retries = template.max_retries
+        #: Where the user's code made the call: its code and line.
+        self.site: tuple[CodeType, int] | None = None
         self.cancelled = False
 
     def push_directly(self, core: CoreWorker) -> bool:
@@ -286,7 +289,8 @@ class TaskSubmitter:
             task.retries -= 1
             queue.queue.appendleft(task)
         else:
-            self._fail(task, WorkerCrashedError(f"The worker that ran {task.template.define.name}() died: {cause}"))
+            name = task.template.define.name
+            self._fail(task, WorkerCrashedError(f"The worker that ran {name}(){described_site(task)} died: {cause}"))
 
     async def _serve(self, link: TaskLink) -> None:
         """The scope of one task link. Its end alone says nothing: the node tells why a worker died."""
@@ -357,6 +361,14 @@ class TaskSubmitter:
             self._dirty.add(key)
             self.flush()
         self._fail(task, error)
+
+
+def described_site(task: PendingTask) -> str:
+    """Where a call was made, as part of a sentence."""
+    if task.site is None:
+        return ""
+    code, line = task.site
+    return f", called at {code.co_filename}:{line} in {code.co_name},"
 
 
 def take_stored(core: CoreWorker, ref: ObjectRef[Any], value: Value) -> None:

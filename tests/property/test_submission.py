@@ -37,6 +37,7 @@ class Worker:
     jobs: list[Job] = field(default_factory=list[Job])
     blocked: bool = False
     asked: bool = False  # to give back what has not started, and there still is some
+    spent: bool = False  # it has run what it may run: what it still gets comes back
 
 
 # Durations around those that the policy distinguishes. Results are mostly quick, or there would be no pipelines.
@@ -209,6 +210,25 @@ class QueueAgainstWorld(RuleBasedStateMachine):
         self.queued = back + self.queued
         self.plan()
 
+    @busy_workers
+    @rule(data=st.data(), before=st.booleans())
+    def last_result(self, data: st.DataObject, before: bool) -> None:
+        """A worker runs its last task; what is behind it comes back before that result or after it."""
+        lease = self.lease(data, [lease for lease, worker in sorted(self.workers.items()) if worker.jobs])
+        worker = self.workers[lease]
+        worker.spent = True
+        if before:
+            self.give_back(lease)
+        self.queue.spent(lease)
+        if worker.jobs:
+            self.finish_some(lease, 1, 0.0, noise=False)
+        worker.asked = False
+        self.queued = worker.jobs + self.queued
+        self.queue.returned(lease, [job.task_id for job in worker.jobs], self.now)
+        worker.jobs = []
+        self.plan()
+        assert lease not in self.workers, "a spent worker is kept"
+
     @busy
     @rule(task=st.sampled_from([b"0", b"1", b"2"]), blocked=st.booleans())
     def news_of_a_lease_that_is_gone(self, task: bytes, blocked: bool) -> None:
@@ -227,7 +247,11 @@ class QueueAgainstWorld(RuleBasedStateMachine):
 
     def carry_out_a_plan(self) -> bool:
         """Whether there was anything to do."""
-        idle = [lease for lease, worker in self.workers.items() if not worker.jobs and not self.is_over(worker)]
+        idle = [
+            lease
+            for lease, worker in self.workers.items()
+            if not worker.jobs and not worker.spent and not self.is_over(worker)
+        ]
         busy_long = [
             lease
             for lease, worker in self.workers.items()
@@ -243,6 +267,7 @@ class QueueAgainstWorld(RuleBasedStateMachine):
             assert not self.is_over(worker), "others have waited long enough for what it holds"
             assert not worker.blocked, "a push behind a task that waits"
             assert not worker.asked, "a push to a worker that was asked for its tasks"
+            assert not self.queue.leases[lease].spent, "a push to a worker that has said its last result"
             assert lease not in busy_long, "a push behind a task that turned out long"
             assert tasks == self.queued[: len(tasks)], "not in the order of submission"
             del self.queued[: len(tasks)]
@@ -260,8 +285,13 @@ class QueueAgainstWorld(RuleBasedStateMachine):
             assert not worker.jobs, "a lease with work was given back"
             assert not self.queued or self.is_over(worker), "a lease was given back though there is work"
             self.returned += 1
+        for lease in plan.spent:
+            worker = self.workers.pop(lease)
+            assert worker.spent, "a worker is given up that may serve"
+            assert not worker.jobs, "a lease with work was given back"
+            self.returned += 1
         self.check_demand(plan.demand)
-        return bool(plan.pushes or plan.reclaims or plan.returns or plan.demand is not None)
+        return bool(plan.pushes or plan.reclaims or plan.returns or plan.spent or plan.demand is not None)
 
     def is_over(self, worker: Worker) -> bool:
         return self.queue.contended and self.now - worker.since >= LEASE_SECONDS

@@ -11,13 +11,21 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from types import GenericAlias
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 
 from trayray.api.pickling_errors import describe_failure
+from trayray.api.scheduling import scheduling_of
 from trayray.api.session import session
-from trayray.api.submission import CallShape, pack_arguments
+from trayray.api.submission import (
+    CallShape,
+    generates,
+    number_of_returns,
+    pack_arguments,
+    retried_exceptions,
+    submit_generator,
+)
 from trayray.model.ids import creation_task_id, object_id
 from trayray.model.options import (
     actor_resources,
@@ -25,13 +33,16 @@ from trayray.model.options import (
     validate_actor_options,
     validate_call_options,
 )
-from trayray.wire.messages import METHOD, ActorSpec, Define
-from trayray.wire.serialization import dumps_definition, serialize
+from trayray.wire.messages import METHOD, STREAMING, ActorSpec, Define
+from trayray.wire.serialization import dumps_definition, noted, serialize
 from trayray.worker.actor_calls import ActorCall
 from trayray.worker.actor_creation import ActorGuard, Creation
-from trayray.worker.current import actor_self, core_worker
-from trayray.worker.references import ObjectRef
+from trayray.worker.current import actor_self, core_worker, running_task
+from trayray.worker.references import ObjectRef, check_session
 from trayray.worker.tasks import TaskTemplate
+
+if TYPE_CHECKING:
+    from trayray.dag.class_node import ClassNode
 
 #: Concurrent calls of an actor with asynchronous methods, when nothing is said.
 _ASYNC_CONCURRENCY = 1000
@@ -59,10 +70,16 @@ class MethodInfo:
 
     name: str
     shape: CallShape
+    #: As it travels: see `number_of_returns`.
     num_returns: int
+    generates: bool
     group: str
     #: None: as the actor says.
     max_task_retries: int | None
+    #: As it travels: see `retried_exceptions`.
+    retry_on: bytes = b""
+    #: How far its generator may run ahead of the consumer; 0 for no limit.
+    ahead: int = 0
 
 
 @attrs.define
@@ -76,6 +93,8 @@ class ActorInfo:
     ordered: bool
     #: How often a call is sent again when the actor's process died under it; -1 for ever.
     max_task_retries: int
+    #: Calls of one caller that may be unfinished at a time; 0 for no limit.
+    max_pending_calls: int = 0
 
 
 class ActorMethod:
@@ -99,11 +118,29 @@ class ActorMethod:
 
     def options(self, **options: Any) -> ActorMethod:
         """The same method with other options, for one use."""
+        validate_call_options(options)
+        number_of_returns(options.get("num_returns"), self._info.name, generates=self._info.generates)
         return ActorMethod(self._handle, self._info, {**self._options, **options})
 
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """Call the method; the reference of its result at once (a list of them for several returns)."""
         return self._handle._submit(self._info, args, kwargs, self._options)
+
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """A node of a lazy graph that calls the method; a tuple of nodes for several returns. See ``trayray.dag``."""
+        from trayray.dag.class_node import bind_live
+
+        num_returns = self._options.get("num_returns")
+        return bind_live(
+            self._handle,
+            self._handle._ray_info.class_name,
+            self._info.name,
+            self._info.shape,
+            args,
+            kwargs,
+            self._options,
+            self._info.num_returns if num_returns is None else num_returns,
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ActorMethod, (self._handle, self._info, self._options)
@@ -154,35 +191,36 @@ class ActorHandle:
         return hash(self._ray_info.actor_id)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        core = core_worker()
+        if noted.refs is None and core is not None:
+            return revive_handle, (self._ray_info, self._ray_ref, core.welcome.session)
         return ActorHandle, (self._ray_info, self._ray_ref)
 
     def _submit(
         self, method: MethodInfo, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
     ) -> Any:
         core = core_worker() or session.core()
-        if options:
-            validate_call_options(options)
         method.shape.check(args, kwargs)
         info = self._ray_info
         client = core.actors.client(info.actor_id, ordered=info.ordered)
-        name = options.get("name") or f"{info.class_name}.{method.name}"
-        num_returns = options.get("num_returns")
-        num_returns = method.num_returns if num_returns is None else num_returns
-        group = options.get("concurrency_group") or method.group
-        retries = options.get("max_task_retries")
-        if retries is None:
-            retries = info.max_task_retries if method.max_task_retries is None else method.max_task_retries
-        template = client.templates.get((method.name, name, num_returns, group, retries))
+        template = client.templates.get((method.name,)) if not options else None
         if template is None:
-            define = Define(0, name, method.name, b"", num_returns, METHOD, {}, group=group, job=core.job)
-            template = TaskTemplate(define, {}, retries)
-            client.templates[method.name, name, num_returns, group, retries] = template
-        packed = pack_arguments(core, name, args, kwargs)
+            template = _method_template(client.templates, core.job, info, method, options)
+        define = template.define
+        num_returns = define.num_returns
+        packed = pack_arguments(core, define.name, args, kwargs)
         task_id = core.ids.next_for_actor(info.actor_id)
-        returns = [ObjectRef[Any](object_id(task_id, index)) for index in range(1, num_returns + 1)]
+        count = 1 if num_returns < 0 else num_returns
+        returns = [ObjectRef[Any](object_id(task_id, index)) for index in range(1, count + 1)]
         call = ActorCall(task_id, template, packed.payload, packed.args, packed.refs, returns, self._ray_ref, client)
         caller = sys._getframe(2)  # beyond `ActorMethod.remote`: for the error of a crash
         call.site = caller.f_code, caller.f_lineno
+        if core.executor is not None:
+            call.parent = running_task()
+        if info.max_pending_calls:
+            client.reserve(info.max_pending_calls, info.class_name)
+        if num_returns < 0:
+            return submit_generator(core, call)
         core.submit(call)
         if num_returns == 1:
             return returns[0]
@@ -244,6 +282,15 @@ class ActorClass:
         """Create an actor; its handle at once."""
         return self._create(args, kwargs, self._default_options)
 
+    def bind(self, *args: Any, **kwargs: Any) -> ClassNode[Any]:
+        """A node of a lazy graph that creates an actor at each execution. See ``trayray.dag``."""
+        return self._bind(self, args, kwargs, self._default_options)
+
+    def _bind(self, creator: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]) -> Any:
+        from trayray.dag.class_node import ClassNode
+
+        return ClassNode[Any](creator, self._cls.__name__, self._shape, self._methods, args, kwargs, options)
+
     def options(self, **options: Any) -> BoundActorClass:
         """The same class with other options, for one use."""
         validate_actor_options(options, in_options=True)
@@ -282,6 +329,7 @@ class ActorClass:
 
     def _creation(self, core: Any, packed: Any, options: dict[str, Any]) -> Creation:
         placement, running = actor_resources(options)
+        scheduling = scheduling_of(core, options, placement, self._cls.__name__)
         actor_id = os.urandom(12) + core.job
         concurrency = options.get("max_concurrency")
         if concurrency is None:
@@ -304,6 +352,8 @@ class ActorClass:
             resources=running.to_dict(),
             max_restarts=options.get("max_restarts") or 0,
             handle=b"",
+            placement_group=b"" if scheduling is None else scheduling.group,
+            captures=scheduling is not None and scheduling.captures,
         )
         return Creation(
             spec,
@@ -313,12 +363,20 @@ class ActorClass:
             bool(options.get("get_if_exists")),
             packed.args,
             packed.refs,
+            scheduling,
         )
 
     def _info(self, actor_id: bytes, options: dict[str, Any]) -> ActorInfo:
         concurrency = options.get("max_concurrency") or 1
         ordered = not self._is_async and concurrency == 1 and not options.get("concurrency_groups")
-        return ActorInfo(actor_id, self._cls.__name__, self._methods, ordered, options.get("max_task_retries") or 0)
+        return ActorInfo(
+            actor_id,
+            self._cls.__name__,
+            self._methods,
+            ordered,
+            options.get("max_task_retries") or 0,
+            max(0, options.get("max_pending_calls") or 0),
+        )
 
     def _pickled(self) -> bytes:
         try:
@@ -343,6 +401,10 @@ class BoundActorClass:
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """See `ActorClass.remote`."""
         return self._cls._create(args, kwargs, self._options)
+
+    def bind(self, *args: Any, **kwargs: Any) -> ClassNode[Any]:
+        """See `ActorClass.bind`."""
+        return self._cls._bind(self, args, kwargs, self._options)
 
 
 def _own_attributes(cls: type) -> dict[str, Any]:
@@ -370,11 +432,44 @@ def _methods_of(cls: type) -> dict[str, MethodInfo]:
         methods[name] = MethodInfo(
             name,
             CallShape(name, function, skip_first=not static),
-            1 if options.get("num_returns") is None else options["num_returns"],
+            number_of_returns(options.get("num_returns"), name, generates=generates(function)),
+            generates(function),
             options.get("concurrency_group") or "",
             options.get("max_task_retries"),
+            retried_exceptions(options.get("retry_exceptions")),
+            max(0, options.get("_generator_backpressure_num_objects") or 0),
         )
     return methods
+
+
+def _method_template(
+    known: dict[tuple[Any, ...], TaskTemplate], job: bytes, info: ActorInfo, method: MethodInfo, options: dict[str, Any]
+) -> TaskTemplate:
+    """What calls of a method share: what the call says counts, then what ``@method`` says, then the actor.
+
+    ``known`` are the templates that there are, by method and options.
+    """
+    num_returns = method.num_returns
+    if options.get("num_returns") is not None:
+        num_returns = number_of_returns(options["num_returns"], method.name, generates=method.generates)
+    retries = options.get("max_task_retries")
+    if retries is None:
+        retries = info.max_task_retries if method.max_task_retries is None else method.max_task_retries
+    retry = options.get("retry_exceptions")
+    ahead = options.get("_generator_backpressure_num_objects")
+    ahead = method.ahead if ahead is None else max(0, ahead)
+    ahead = ahead if num_returns == STREAMING else 0
+    name = options.get("name") or f"{info.class_name}.{method.name}"
+    group = options.get("concurrency_group") or method.group
+    retry_on = method.retry_on if retry is None else retried_exceptions(retry)
+    key = (method.name, name, num_returns, group, retries, retry_on, ahead) if options else (method.name,)
+    template = known.get(key)
+    if template is None:
+        define = Define(
+            0, name, method.name, b"", num_returns, METHOD, {}, group=group, job=job, retry_on=retry_on, ahead=ahead
+        )
+        template = known[key] = TaskTemplate(define, {}, retries)
+    return template
 
 
 def _groups(options: dict[str, Any]) -> dict[str, int]:
@@ -395,6 +490,16 @@ def exit_actor() -> NoReturn:
     if actor_self() is None:
         raise TypeError("exit_actor called on a non-actor worker.")
     raise ActorExit
+
+
+def revive_handle(info: ActorInfo, ref: ObjectRef[Any] | None, session: str) -> ActorHandle:
+    """The handle that a pickle of the user's names; unpickling calls this.
+
+    Raises:
+        RaySystemError: this process does not belong to the actor's cluster.
+    """
+    check_session(f"the handle of actor {info.class_name} ({info.actor_id.hex()})", session)
+    return ActorHandle(info, ref)
 
 
 def current_handle(pickled: bytes) -> ActorHandle:

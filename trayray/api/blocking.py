@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from trayray.api.actor_class import ActorHandle, current_handle
 from trayray.api.pickling_errors import describe_failure
@@ -15,13 +15,17 @@ from trayray.api.session import session
 from trayray.exceptions import ActorHandleNotFoundError, RaySystemError
 from trayray.wire.serialization import serialize
 from trayray.worker.current import core_worker
+from trayray.worker.generators import ObjectRefGenerator
 from trayray.worker.references import ObjectRef
+
+if TYPE_CHECKING:
+    from trayray.worker.core_worker import CoreWorker
 
 T = TypeVar("T")
 A = TypeVar("A")
 B = TypeVar("B")
 D = TypeVar("D")
-Ref = TypeVar("Ref", bound=ObjectRef[Any])
+Ref = TypeVar("Ref", bound=ObjectRef[Any] | ObjectRefGenerator[Any])
 
 
 @overload
@@ -64,16 +68,26 @@ def get(
     if type(object_refs) is ObjectRef:
         return core.objects.get((object_refs,), timeout)[0]
     if not isinstance(object_refs, list):
+        _refuse_generator(object_refs)
         raise ValueError(
             f"Invalid type of object refs, {type(object_refs).__name__}, is given. 'object_refs' must either be an "
             "ObjectRef or a list of ObjectRefs."
         )
     for ref in object_refs:
         if type(ref) is not ObjectRef:
+            _refuse_generator(ref)
             raise TypeError(
                 f"Attempting to call `get` on the value {ref!r}, which is not an ObjectRef but {type(ref).__name__}."
             )
     return core.objects.get(object_refs, timeout)
+
+
+def _refuse_generator(value: object) -> None:
+    if isinstance(value, ObjectRefGenerator):
+        raise TypeError(
+            "Calling `get` on an ObjectRefGenerator is not allowed: get the references that it gives, one after the "
+            "other, or `completed()` to wait for its end."
+        )
 
 
 def put(value: T, *, _owner: Any = None, _tensor_transport: Any = None) -> ObjectRef[T]:
@@ -115,8 +129,8 @@ def wait(
     if not isinstance(ray_waitables, list):  # pyright: ignore[reportUnnecessaryIsInstance] -- user input
         raise TypeError(f"wait() expected a list of ray.ObjectRef, got {type(ray_waitables).__name__}")
     kinds = set(map(type, ray_waitables))
-    if kinds - {ObjectRef}:
-        wrong = (kinds - {ObjectRef}).pop()
+    if kinds - {ObjectRef, ObjectRefGenerator}:
+        wrong = (kinds - {ObjectRef, ObjectRefGenerator}).pop()
         raise TypeError(f"wait() expected a list of ray.ObjectRef, got list containing {wrong.__name__}")
     if timeout is not None and timeout < 0:
         raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
@@ -130,8 +144,20 @@ def wait(
         raise ValueError(
             f"num_returns cannot be greater than the number of objects provided to ray.wait: {num_returns}"
         )
-    split: tuple[list[Any], list[Any]] = core.objects.wait(ray_waitables, num_returns, timeout)
-    return split
+    if ObjectRefGenerator in kinds:
+        return _wait_for_items(core, ray_waitables, num_returns, timeout)
+    refs = cast("list[ObjectRef[Any]]", ray_waitables)
+    return cast("tuple[list[Ref], list[Ref]]", core.objects.wait(refs, num_returns, timeout))
+
+
+def _wait_for_items(
+    core: CoreWorker, waitables: list[Any], num_returns: int, timeout: float | None
+) -> tuple[list[Any], list[Any]]:
+    """`wait` where generators are among the references: each stands for the value that it gives next."""
+    heads = [w._stream.head() if isinstance(w, ObjectRefGenerator) else w for w in waitables]
+    ready = {id(head) for head in core.objects.wait(heads, num_returns, timeout)[0]}
+    pairs = list(zip(waitables, heads, strict=True))
+    return [w for w, head in pairs if id(head) in ready], [w for w, head in pairs if id(head) not in ready]
 
 
 def kill(actor: Any, *, no_restart: bool = True) -> None:
@@ -166,6 +192,8 @@ def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) ->
         ValueError: ``force`` for an actor call.
     """
     core = session.core()
+    if isinstance(ray_waitable, ObjectRefGenerator):
+        ray_waitable = ray_waitable.completed()
     if type(ray_waitable) is not ObjectRef:
         raise TypeError(
             "ray.cancel() only supported for object refs. For actors, try ray.kill(). "

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar,
 
 from trayray.api.actor_class import ActorClass, ActorMethod
 from trayray.api.remote_function import RemoteFunction
+from trayray.api.submission import generates, number_of_returns
 from trayray.model.options import validate_method_options
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _make(target: Any, options: dict[str, Any]) -> Any:
         return ActorClass(target, options)
     if not callable(target) or isinstance(target, RemoteFunction | ActorClass):
         raise TypeError(f"{_USAGE} It was applied to {target!r}.")
-    if inspect.iscoroutinefunction(target):
+    if inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target):
         raise ValueError(
             f"'async def' should not be used for remote tasks: {target.__name__}. Wrap it in a plain function that "
             "calls asyncio.run(...), use an actor with async methods, or decorate it with @trayray.task."
@@ -186,6 +187,7 @@ def method(*args: Any, **options: Any) -> Any:
     validate_method_options(options)
 
     def annotate(function: Callable[..., Any]) -> Callable[..., Any]:
+        number_of_returns(options.get("num_returns"), function.__name__, generates=generates(function))
         annotated: Any = function
         annotated.__ray_method_options__ = options
         return function

@@ -13,7 +13,8 @@ from typing import Any, Self
 
 import attrs
 
-from trayray.api.session import Connection, connect, end_node, environment, leave, new_namespace, session, start_node
+from trayray.api.session import Connection, connect, end_node, leave, new_namespace, session, start_node
+from trayray.model.settings import environment, infeasible_is_error, shutdown_seconds
 from trayray.version import RAY_VERSION
 from trayray.worker.ray_alias import is_installed
 
@@ -37,7 +38,6 @@ _WITHOUT_EFFECT = frozenset(
         "proxy_server_url",
         "_plasma_directory",
         "_driver_object_store_memory",
-        "_metrics_export_port",
         "_tracing_startup_hook",
         "_skip_env_hook",
         "_enable_object_reconstruction",
@@ -164,7 +164,15 @@ def is_initialized() -> bool:
 def _check_options(options: dict[str, Any], local_mode: bool) -> None:
     if local_mode:
         raise RuntimeError("local_mode is no longer supported; use a debugger in the worker, or num_cpus=1")
-    meant = {"_temp_dir", "_memory", "_node_name", "_node_ip_address", "_system_config", "allow_multiple"}
+    meant = {
+        "_temp_dir",
+        "_memory",
+        "_metrics_export_port",
+        "_node_name",
+        "_node_ip_address",
+        "_system_config",
+        "allow_multiple",
+    }
     known = _WITHOUT_EFFECT | meant
     unknown = sorted(set(options) - known)
     if unknown:
@@ -212,9 +220,10 @@ class _Amounts:
             )
 
     def node_config(self, options: dict[str, Any]) -> Any:
-        from trayray.node.config import NodeConfig
+        from trayray.node.config import KILL_CHILDREN, KILL_DESCENDANTS, NodeConfig
         from trayray.node.session import root_dir
 
+        settings: Mapping[str, Any] = options.get("_system_config") or {}
         return NodeConfig(
             root=str(root_dir(options.get("_temp_dir"))),
             num_cpus=self.num_cpus,
@@ -225,7 +234,25 @@ class _Amounts:
             object_store_memory=self.object_store_memory or 0,
             driver_pid=os.getpid(),
             name=options.get("_node_name") or "",
+            shutdown_seconds=shutdown_seconds(),
+            kill_children=settings.get(KILL_CHILDREN),
+            kill_descendants=settings.get(KILL_DESCENDANTS),
+            metrics_port=_port("_metrics_export_port", options.get("_metrics_export_port")),
+            metrics_auth=environment("METRICS_AUTH") == "1",
         )
+
+
+def _port(name: str, port: Any) -> int:
+    """A port to listen on; 0 for any free one when nothing is said.
+
+    Raises:
+        ValueError: there is no such port.
+    """
+    if port is None:
+        return 0
+    if not isinstance(port, int) or not 0 <= port <= 65535:
+        raise ValueError(f"{name} must be a port number from 0 (any free port) to 65535, not {port!r}")
+    return port
 
 
 def _find(address: str | None, options: dict[str, Any]) -> Path | None:
@@ -266,6 +293,8 @@ def _job_config(namespace: str | None, runtime_env: Mapping[str, Any] | None, jo
         os.environ.get("OMP_NUM_THREADS", ""),
         as_ray=is_installed(),
         detaches_actors=job_config is not None and job_config.detaches_actors,
+        infeasible_is_error=infeasible_is_error(),
+        code_search_path=[] if job_config is None else [str(entry) for entry in job_config.code_search_path],
     )
 
 
@@ -280,7 +309,7 @@ def _context(connection: Connection) -> RayContext:
             "raylet_socket_name": f"{welcome.sockets}/node",
             "webui_url": "",
             "session_dir": str(connection.session_dir),
-            "metrics_export_port": 0,
+            "metrics_export_port": welcome.metrics_port,
             "gcs_address": welcome.address,
             "address": welcome.address,
             "dashboard_agent_listen_port": 0,

@@ -12,18 +12,30 @@ import inspect
 import sys
 from collections.abc import Callable
 from types import GenericAlias
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trayray.api.pickling_errors import describe_failure
-from trayray.api.session import environment, session
-from trayray.api.submission import CallShape, pack_arguments
+from trayray.api.scheduling import scheduling_of
+from trayray.api.session import session
+from trayray.api.submission import (
+    CallShape,
+    generates,
+    number_of_returns,
+    pack_arguments,
+    retried_exceptions,
+    submit_generator,
+)
 from trayray.model.ids import object_id
 from trayray.model.options import task_resources, validate_task_options
-from trayray.wire.messages import ASYNC_TASK, TASK, Define
+from trayray.model.settings import number
+from trayray.wire.messages import ASYNC_TASK, STREAMING, TASK, Define
 from trayray.wire.serialization import dumps_definition
-from trayray.worker.current import core_worker
+from trayray.worker.current import core_worker, running_task
 from trayray.worker.references import ObjectRef
 from trayray.worker.tasks import PendingTask, TaskTemplate
+
+if TYPE_CHECKING:
+    from trayray.dag.function_node import FunctionNode
 
 #: Functions above this size are refused, as in Ray (FUNCTION_SIZE_ERROR_THRESHOLD, bytes).
 _MAX_DEFINITION_BYTES = 100 * 1024 * 1024
@@ -41,8 +53,10 @@ class RemoteFunction:
         self._function_name = f"{function.__module__}.{getattr(function, '__qualname__', repr(function))}"
         self._default_options = options
         self._shape = CallShape(getattr(function, "__name__", "function"), function)
+        self._generates = generates(function)
+        self._number_of_returns(options)
         self._body: bytes | None = None
-        #: Templates by job and options: calls of the same kind share one.
+        #: Templates by job (with the group that takes children in) and options: calls of the same kind share one.
         self._templates: dict[tuple[bytes, str], TaskTemplate] = {}
         functools.update_wrapper(self, function)
 
@@ -61,9 +75,19 @@ class RemoteFunction:
         """Run the function as a task; the reference of its result at once (a list of them for several returns)."""
         return self._submit(args, kwargs, self._default_options, "")
 
+    def bind(self, *args: Any, **kwargs: Any) -> FunctionNode[Any]:
+        """A node of a lazy graph that runs the function; nodes may be among the arguments. See ``trayray.dag``."""
+        return self._bind(self, args, kwargs, self._default_options)
+
+    def _bind(self, call: Any, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]) -> Any:
+        from trayray.dag.function_node import FunctionNode
+
+        return FunctionNode[Any](call, self.name, self._shape, args, kwargs, options)
+
     def options(self, **options: Any) -> BoundFunction:
         """The same function with other options, for one use."""
         validate_task_options(options, in_options=True)
+        self._number_of_returns(options)
         return BoundFunction(self, {**self._default_options, **options})
 
     def _remote(self, args: Any = (), kwargs: Any = None, **options: Any) -> Any:
@@ -72,40 +96,58 @@ class RemoteFunction:
     def _submit(self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any], key: str) -> Any:
         core = core_worker() or session.core()
         self._shape.check(args, kwargs)
-        template = self._templates.get((core.job, key)) or self._template(core, options, key)
+        template = self._templates.get((core.scope, key)) or self._template(core, options, key)
         packed = pack_arguments(core, self.name, args, kwargs)
         task_id = core.ids.next_normal()
         count = template.define.num_returns
-        returns = [ObjectRef[Any](object_id(task_id, index)) for index in range(1, count + 1)]
+        returns = [ObjectRef[Any](object_id(task_id, index)) for index in range(1, count + 1 if count >= 0 else 2)]
         task = PendingTask(task_id, template, packed.payload, packed.args, packed.refs, returns)
         caller = sys._getframe(2)  # beyond `remote`: for the error of a crash
         task.site = caller.f_code, caller.f_lineno
+        if core.executor is not None:
+            task.parent = running_task()
+        if count < 0:
+            return submit_generator(core, task)
         core.submit(task)
         if count == 1:
             return returns[0]
         return returns or None
 
+    def _number_of_returns(self, options: dict[str, Any]) -> int:
+        return number_of_returns(options.get("num_returns"), self.name, generates=self._generates)
+
     def _template(self, core: Any, options: dict[str, Any], key: str) -> TaskTemplate:
         resources = task_resources(options)
+        scheduling = scheduling_of(core, options, resources, self.name)
         if self._body is None:
             self._body = self._pickled()
-        num_returns = options.get("num_returns")
         retries = options.get("max_retries")
+        max_calls = options.get("max_calls")
+        if max_calls is None and resources.get("GPU"):
+            max_calls = 1  # a process that ends gives its accelerator's memory back for sure (as in Ray)
         name = options.get("name") or self.name
-        kind = ASYNC_TASK if inspect.iscoroutinefunction(self._function) else TASK
+        num_returns = self._number_of_returns(options)
+        ahead = options.get("_generator_backpressure_num_objects") or 0
+        awaits = inspect.iscoroutinefunction(self._function) or inspect.isasyncgenfunction(self._function)
+        kind = ASYNC_TASK if awaits else TASK
         define = Define(
             0,
             name,
             self._function_name,
             self._body,
-            1 if num_returns is None else int(num_returns),
+            num_returns,
             kind,
             {k: v for k, v in resources.to_dict().items() if not k.startswith("accelerator_type")},
             job=core.job,
+            retry_on=retried_exceptions(options.get("retry_exceptions")),
+            max_calls=max_calls or 0,
+            ahead=max(0, ahead) if num_returns == STREAMING else 0,
+            placement_group=b"" if scheduling is None else scheduling.group,
+            captures=scheduling is not None and scheduling.captures,
         )
-        retries = int(environment("TASK_MAX_RETRIES", "3")) if retries is None else retries
-        template = TaskTemplate(define, resources.to_dict(), retries)
-        self._templates[core.job, key] = template
+        retries = int(number("TASK_MAX_RETRIES", 3, at_least=-1)) if retries is None else retries
+        template = TaskTemplate(define, resources.to_dict(), retries, scheduling)
+        self._templates[core.scope, key] = template
         return template
 
     def _pickled(self) -> bytes:
@@ -139,6 +181,10 @@ class BoundFunction:
     def remote(self, *args: Any, **kwargs: Any) -> Any:
         """See `RemoteFunction.remote`."""
         return self._function._submit(args, kwargs, self._options, self._key)
+
+    def bind(self, *args: Any, **kwargs: Any) -> FunctionNode[Any]:
+        """See `RemoteFunction.bind`."""
+        return self._function._bind(self, args, kwargs, self._options)
 
 
 def _options_key(options: dict[str, Any]) -> str:

@@ -21,7 +21,9 @@ from typing import Any, cast
 
 import attrs
 
+from trayray.core.leaving import Limits
 from trayray.exceptions import LocalRayletDiedError, RaySystemError
+from trayray.model.settings import environment, shutdown_seconds
 from trayray.worker.current import core_worker, set_core_worker
 
 #: How long a new node may take until it accepts work, a driver to join it, a cluster to let go (seconds).
@@ -106,12 +108,6 @@ class Session:
 
 
 session = Session()
-
-
-def environment(name: str, default: str = "") -> str:
-    """``TRAYRAY_<name>``, else ``RAY_<name>``, else ``default``."""
-    value = os.environ.get(f"TRAYRAY_{name}")
-    return value if value is not None else os.environ.get(f"RAY_{name}", default)
 
 
 def not_started() -> RaySystemError:
@@ -258,13 +254,15 @@ def end_node(node: NodeProcess) -> None:
     from trayray.node.session import Session as SessionDirectory
 
     _end_process(node.process)
-    SessionDirectory(node.session_dir).clean()
+    SessionDirectory(node.session_dir).remove()
 
 
 def _end_process(process: subprocess.Popen[bytes]) -> None:
+    """End a node: detached actors clean up now, for which each node allows as long as its environment says, which is
+    this process's."""
     process.terminate()
     try:
-        process.wait(_LEAVE_SECONDS)
+        process.wait(_LEAVE_SECONDS + Limits.of(shutdown_seconds(), 0).total)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -6,13 +6,19 @@ Runs in the calling thread, on the hot path. Not here: what happens to a call af
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from trayray.api.pickling_errors import describe_failure
+from trayray.wire.messages import DYNAMIC, STREAMING
 from trayray.wire.serialization import ArgumentSlot, Serialized, serialize, serialize_arguments
+from trayray.worker.generators import ObjectRefGenerator, Stream
 from trayray.worker.objects import INLINE_BYTES
 from trayray.worker.references import ObjectRef
+
+if TYPE_CHECKING:
+    from trayray.worker.core_worker import CoreWorker
+    from trayray.worker.tasks import PendingTask
 
 #: `ObjectRef` with a parameter, for checkers: comparing with it tells them what kind of reference it is.
 _REF: type[ObjectRef[Any]] = ObjectRef
@@ -54,6 +60,16 @@ class CallShape:
         self.name, shape = state
         self._prepare(shape)
 
+    def names_of(self, count: int) -> list[str]:
+        """Names of the parameters that so many positional arguments fill."""
+        names: list[str] = []
+        for name, kind, _ in self._signature:
+            if kind == inspect.Parameter.VAR_POSITIONAL:
+                names += [f"{name}[{index}]" for index in range(count - len(names))]
+            elif kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
+                names.append(name)
+        return names[:count]
+
     def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Raise TypeError, as Python would, for arguments that do not fit."""
         if self._simple and not kwargs and self._needed <= len(args) <= self._most:
@@ -70,6 +86,46 @@ class CallShape:
             signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{self.name}() {error}") from None
+
+
+def generates(function: Callable[..., Any]) -> bool:
+    """Whether calling ``function`` makes a generator, of either kind."""
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+
+def number_of_returns(option: int | str | None, name: str, *, generates: bool) -> int:
+    """``num_returns`` as it travels: what was asked for, else what fits the function ``name``.
+
+    Raises:
+        ValueError: a generator's is asked for, and the function is none.
+    """
+    if option is None:
+        return STREAMING if generates else 1
+    if isinstance(option, int):
+        return option
+    if not generates:
+        raise ValueError(
+            f"num_returns={option!r} can only be used with generator functions (functions that use 'yield'), and "
+            f"{name} is not a generator function."
+        )
+    return STREAMING if option == "streaming" else DYNAMIC
+
+
+def retried_exceptions(option: bool | Iterable[type[BaseException]] | None) -> bytes:
+    """``retry_exceptions`` as it travels: the pickled tuple of the types, empty for none."""
+    if not option:
+        return b""
+    kinds = (Exception,) if option is True else tuple(option)
+    return serialize(kinds).to_bytes() if kinds else b""
+
+
+def submit_generator(core: CoreWorker, call: PendingTask) -> Any:
+    """Submit the call of a generator; what its caller gets: an iterator, or the one reference of a dynamic one."""
+    gathered = call.template.define.num_returns == DYNAMIC
+    limited = bool(call.template.define.ahead) and not gathered
+    call.stream = Stream(core, call.task_id, limited=limited, gathered=gathered)
+    core.submit(call)
+    return call.returns[0] if gathered else ObjectRefGenerator[Any](call.stream, call.returns[0])
 
 
 class Packed:

@@ -5,7 +5,7 @@ Not here: what an argument is and when it has a value, the actor's life, sending
 
 import enum
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Generic, TypeVar
 
 C = TypeVar("C")
@@ -77,6 +77,9 @@ class CallOrder(Generic[C]):
         calls = list(self._queue)
         self._queue.clear()
         return calls
+
+    def __iter__(self) -> Iterator[C]:
+        return iter(self._queue)
 
     def __len__(self) -> int:
         return len(self._queue)

@@ -39,7 +39,17 @@ T = TypeVar("T", bound=Task)
 class Lease(Generic[T]):
     """One leased worker as its owner sees it."""
 
-    __slots__ = ("blocked", "idle_since", "in_flight", "lease_id", "progress", "reclaiming", "since")
+    __slots__ = (
+        "blocked",
+        "cancelling",
+        "idle_since",
+        "in_flight",
+        "lease_id",
+        "progress",
+        "reclaiming",
+        "since",
+        "spent",
+    )
 
     def __init__(self, lease_id: int, now: float) -> None:
         self.lease_id = lease_id
@@ -49,6 +59,10 @@ class Lease(Generic[T]):
         self.blocked = False
         #: What has not started was asked back and the worker has not answered.
         self.reclaiming = False
+        #: The worker takes no more calls: what it has in flight comes back, then the lease goes.
+        self.spent = False
+        #: Tasks that are being cancelled: nothing is pushed behind one of them, because the worker may be killed.
+        self.cancelling: set[bytes] = set()
         self.since = now
         #: Time of the last push to an idle worker or the last result.
         self.progress = now
@@ -59,6 +73,10 @@ class Lease(Generic[T]):
         """Whether what it has in flight makes no progress."""
         return self.blocked or now - self.progress >= STALL_SECONDS
 
+    def may_be_killed(self) -> bool:
+        """Whether a task is in flight that is being cancelled."""
+        return not self.cancelling.isdisjoint(self.in_flight)
+
     def emptied(self, now: float) -> None:
         """Nothing is in flight any more; so nothing is left that it could be waited for to give back."""
         self.idle_since = now
@@ -68,12 +86,14 @@ class Lease(Generic[T]):
 class Plan(Generic[T]):
     """What the owner has to do now."""
 
-    __slots__ = ("demand", "pushes", "reclaims", "returns")
+    __slots__ = ("demand", "pushes", "reclaims", "returns", "spent")
 
     def __init__(self) -> None:
         self.pushes: list[tuple[int, list[T]]] = []
         self.reclaims: list[int] = []
         self.returns: list[int] = []
+        #: Leases to give back whose workers must not serve again.
+        self.spent: list[int] = []
         #: New total of leases wanted since the beginning, None when it has not changed.
         self.demand: int | None = None
 
@@ -101,7 +121,7 @@ class ClassQueue(Generic[T]):
         if self.queue:
             return None
         for lease in self.leases.values():
-            if not lease.in_flight and not lease.blocked and not lease.reclaiming:
+            if not lease.in_flight and not lease.blocked and not lease.reclaiming and not lease.spent:
                 lease.progress = now
                 lease.in_flight[task.task_id] = task
                 return lease.lease_id
@@ -147,6 +167,12 @@ class ClassQueue(Generic[T]):
         if lease is not None:
             lease.blocked = blocked
 
+    def spent(self, lease_id: int) -> None:
+        """The worker has run what it may run, and refuses the rest."""
+        lease = self.leases.get(lease_id)
+        if lease is not None:
+            lease.spent = True
+
     def lost(self, lease_id: int) -> list[T]:
         """The worker is gone: the tasks it had, in push order. The first ran when it died.
 
@@ -164,6 +190,20 @@ class ClassQueue(Generic[T]):
         except ValueError:
             return False
         return True
+
+    def cancelling(self, task_id: bytes) -> int | None:
+        """A task is being cancelled: the lease that has it in flight, which gets no more work until it is rid of it."""
+        lease_id = self.holder(task_id)
+        if lease_id is not None:
+            lease = self.leases[lease_id]
+            lease.cancelling.intersection_update(lease.in_flight)
+            lease.cancelling.add(task_id)
+        return lease_id
+
+    def runs(self, task_id: bytes) -> bool:
+        """Whether the task is the first in flight to its worker: it runs there, or will before any other."""
+        lease_id = self.holder(task_id)
+        return lease_id is not None and next(iter(self.leases[lease_id].in_flight)) == task_id
 
     def holder(self, task_id: bytes) -> int | None:
         """The lease that has this task in flight."""
@@ -191,6 +231,8 @@ class ClassQueue(Generic[T]):
             for lease in self.leases.values()
             if not lease.blocked
             and not lease.reclaiming
+            and not lease.spent
+            and not (lease.cancelling and lease.may_be_killed())
             and len(lease.in_flight) < self.depth
             and not (lease.in_flight and lease.stalled(now))
             and not self._is_over(lease, now)
@@ -216,14 +258,16 @@ class ClassQueue(Generic[T]):
     def _give_back(self, plan: Plan[T], now: float) -> None:
         linger = 0.0 if self.contended else LINGER_SECONDS
         for lease in list(self.leases.values()):
+            if lease.in_flight:
+                continue
             unused = self._is_over(lease, now) if self.queue else now - lease.idle_since >= linger
-            if not lease.in_flight and unused:
+            if lease.spent or unused:
                 del self.leases[lease.lease_id]
-                plan.returns.append(lease.lease_id)
+                (plan.spent if lease.spent else plan.returns).append(lease.lease_id)
 
     def _reclaim(self, plan: Plan[T], now: float) -> None:
         for lease in self.leases.values():
-            if len(lease.in_flight) > 1 and not lease.reclaiming and lease.stalled(now):
+            if len(lease.in_flight) > 1 and not lease.reclaiming and not lease.spent and lease.stalled(now):
                 lease.reclaiming = True
                 self.depth = 1
                 plan.reclaims.append(lease.lease_id)
@@ -234,7 +278,7 @@ class ClassQueue(Generic[T]):
         for lease in self.leases.values():
             if not lease.in_flight:
                 due = lease.idle_since + LINGER_SECONDS
-            elif len(lease.in_flight) > 1 and not lease.reclaiming:
+            elif len(lease.in_flight) > 1 and not lease.reclaiming and not lease.spent:
                 due = lease.progress + STALL_SECONDS
             else:
                 continue

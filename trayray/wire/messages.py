@@ -8,10 +8,13 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from trayray.core.waiting import Fact, Subject
+from trayray.model.scheduling import Scheduling
+
 # --- values and references ---
 
-#: Kinds of `Value`.
-INLINE, STORED, ERROR = 0, 1, 2
+#: Kinds of `Value`. END is no object's: it ends a generator's stream of values.
+INLINE, STORED, ERROR, END = 0, 1, 2, 3
 
 
 class Place(NamedTuple):
@@ -55,6 +58,7 @@ class Define(Struct, array_like=True, tag=1):
     """Declares call number ``call`` of this link; every later `Push` names it instead of repeating it.
 
     ``body`` is the pickled function of a task; empty for an actor's method, which is found by ``name``.
+    ``num_returns`` is a number, or `STREAMING` or `DYNAMIC` for generators.
     """
 
     call: int
@@ -69,10 +73,22 @@ class Define(Struct, array_like=True, tag=1):
     env: str = ""
     #: A task that has run is never repeated, so its owner must hear of it before the next one begins.
     at_most_once: bool = False
+    #: Which exceptions make a call be repeated: the pickled tuple of their types, empty for none.
+    retry_on: bytes = b""
+    #: A worker that has run the function so often serves no more; 0 for no limit.
+    max_calls: int = 0
+    #: A generator pauses when so many of its values wait for their consumer; 0 for no limit.
+    ahead: int = 0
+    #: The placement group that it runs in, empty for none; and whether what it starts goes there too.
+    placement_group: bytes = b""
+    captures: bool = False
 
 
 #: Kinds of `Define`.
 TASK, METHOD, ASYNC_TASK = 0, 1, 2
+#: Values of ``num_returns`` for generators: every value is sent as it is yielded; with DYNAMIC the caller gets one
+#: reference, to all of them.
+STREAMING, DYNAMIC = -1, -2
 
 
 class Push(Struct, array_like=True, tag=2):
@@ -84,6 +100,11 @@ class Push(Struct, array_like=True, tag=2):
     values: list[tuple[RefInfo, Value]] | None = None
     #: Differs from the function's when the call was renamed by options; empty otherwise.
     name: str = ""
+    #: How often the call may be repeated where it is, after an exception that `Define.retry_on` names; -1 for ever.
+    repeats: int = 0
+    #: A generator that is run again: how many of its values have arrived, and how many of these were taken.
+    skip: int = 0
+    taken: int = 0
 
 
 class Done(Struct, array_like=True, tag=3):
@@ -92,6 +113,20 @@ class Done(Struct, array_like=True, tag=3):
     task: bytes
     results: list[Value]
     kept: list[bytes] | None = None
+    flags: int = 0
+
+
+#: Flags of `Done`: the exception is one that the call may be repeated for; the worker takes no more calls; the
+#: exception came out of a generator that was running, so that it follows what it has yielded.
+MAY_RETRY, LAST, MID_STREAM = 1, 2, 4
+
+
+class Yielded(Struct, array_like=True, tag=4):
+    """Value number ``index``, counted from 0, of the generator that the call returned."""
+
+    task: bytes
+    index: int
+    value: Value
 
 
 class Returned(Struct, array_like=True, tag=6):
@@ -106,7 +141,7 @@ class Blocked(Struct, array_like=True, tag=7):
     blocked: bool
 
 
-TaskMessage = Define | Push | Done | Returned | Blocked
+TaskMessage = Define | Push | Done | Yielded | Returned | Blocked
 
 # --- peer link: borrowers and owners ---
 
@@ -159,15 +194,62 @@ class Cancel(Struct, array_like=True, tag=7):
     """
 
     task: bytes
-    force: bool = False
+    #: How: a `core.cancellation.Step`.
+    step: str
+    #: Calls that it has made go too; those of tasks by force with ``force``.
     recursive: bool = True
+    force: bool = False
 
 
 class Reclaim(Struct, array_like=True, tag=8):
     """The sender wants held-back replies at once and, unless they are actor calls, its unstarted tasks back."""
 
 
-PeerMessage = Cancel | Reclaim | Borrow | Borrowed | Release | Want | Ready | CancelRemote
+class Consumed(Struct, array_like=True, tag=9):
+    """So many values of a generator were taken by its consumer."""
+
+    task: bytes
+    taken: int
+
+
+class Explain(Struct, array_like=True, tag=11):
+    """What does the receiver know of these subjects; answered by `Explained`. See ``core.waiting``.
+
+    ``thorough``: a person asks, who may wait for a longer search.
+    """
+
+    request: int
+    subjects: list[Subject]
+    thorough: bool = False
+
+
+class Explained(Struct, array_like=True, tag=12):
+    """The answer to `Explain`: a fact a subject."""
+
+    request: int
+    facts: list[Fact]
+
+
+class Recheck(Struct, array_like=True, tag=13):
+    """The receiver's wait of this number seems to be the one of a deadlock that has to give up: look at it now."""
+
+    wait: int
+
+
+PeerMessage = (
+    Cancel
+    | Reclaim
+    | Borrow
+    | Borrowed
+    | Release
+    | Want
+    | Ready
+    | CancelRemote
+    | Consumed
+    | Explain
+    | Explained
+    | Recheck
+)
 
 # --- node link: a driver or worker and its node ---
 
@@ -182,6 +264,8 @@ class Welcome(Struct, array_like=True, tag=1):
     address: str
     job: bytes
     arena: bool = False
+    #: Where the node answers ``GET /metrics``.
+    metrics_port: int = 0
 
 
 class DefineClass(Struct, array_like=True, tag=2):
@@ -191,6 +275,8 @@ class DefineClass(Struct, array_like=True, tag=2):
     resources: dict[str, float]
     job: bytes
     name: str
+    #: Where it may run; None for anywhere.
+    scheduling: Scheduling | None = None
 
 
 class Demand(Struct, array_like=True, tag=3):
@@ -329,9 +415,15 @@ class Exiting(Struct, array_like=True, tag=22):
 
 
 class Exit(Struct, array_like=True, tag=23):
-    """End in good order: finish what runs, run exit handlers, leave. ``reason`` is a sentence for the user."""
+    """End in good order: clean up, run exit handlers, leave. ``reason`` is a sentence for the user.
+
+    Whoever has not left after so many seconds is killed. ``patient``: calls in progress may take half of that time to
+    end by themselves, because somebody may want their results.
+    """
 
     reason: str
+    seconds: float
+    patient: bool = False
 
 
 class LogLines(Struct, array_like=True, tag=24):
@@ -378,8 +470,121 @@ class Retained(Struct, array_like=True, tag=31):
     """The worker owns objects, actors or calls that others may need, and stays."""
 
 
+class AskCleanup(Struct, array_like=True, tag=56):
+    """The worker is about to end: has it anything to clean up? Answered by `CleanupDue`."""
+
+
+class CleanupDue(Struct, array_like=True, tag=57):
+    """The answer to `AskCleanup`; unasked, that the worker ends by itself and is cleaning up."""
+
+    due: bool
+
+
+class JobEnding(Struct, array_like=True, tag=58):
+    """What runs for the job may take so many seconds to clean up, before `JobFinished` comes."""
+
+    seconds: float
+
+
+class KillLeased(Struct, array_like=True, tag=45):
+    """End the worker of a lease that the sender holds. ``reason`` is a sentence for the user."""
+
+    lease: int
+    reason: str
+
+
+class KillActor(Struct, array_like=True, tag=46):
+    """End the process of an actor, if it is still this incarnation; that counts as a crash."""
+
+    actor: bytes
+    incarnation: int
+    reason: str
+
+
+class KillSender(Struct, array_like=True, tag=47):
+    """End the sender, a worker: a call that it cannot end otherwise was cancelled."""
+
+    reason: str
+
+
+#: Kinds of `MetricUpdate`.
+COUNTER, GAUGE, HISTOGRAM = 0, 1, 2
+
+
+class MetricUpdate(NamedTuple):
+    """What a process has recorded of one metric since its last report.
+
+    ``points`` has one entry for each set of tags, as pairs: a counter's increase; a gauge's latest value; a
+    histogram's sum, followed by how many values fell into each bucket (``boundaries`` are upper bounds, one bucket
+    more has none).
+    """
+
+    name: str
+    kind: int
+    description: str
+    boundaries: tuple[float, ...]
+    points: list[tuple[tuple[tuple[str, str], ...], tuple[float, ...]]]
+
+
+class MetricReport(Struct, array_like=True, tag=53):
+    """What `trayray.util.metrics` recorded in the sender since its last report."""
+
+    updates: list[MetricUpdate]
+
+
+class Refused(Struct, array_like=True, tag=48):
+    """No lease of class ``key`` will ever be granted: its placement group is gone, or no node will ever be right."""
+
+    key: int
+    group_removed: bool
+    #: A sentence for the user.
+    reason: str
+
+
+class WatchGroup(Struct, array_like=True, tag=49):
+    """Send `GroupNews` once, when this placement group is created or removed."""
+
+    group: bytes
+
+
+class GroupNews(Struct, array_like=True, tag=50):
+    """A placement group is CREATED or REMOVED; the state of an unknown one is empty."""
+
+    group: bytes
+    state: str
+
+
+class AskNode(Struct, array_like=True, tag=40):
+    """What does the node know: of these actors and of the one of this name; why do requests for these resources wait;
+    which processes are there. Answered by `NodeTold`."""
+
+    request: int = 0
+    actors: list[bytes] = []
+    name: str = ""
+    needs: list[dict[str, float]] = []
+    processes: bool = False
+
+
+class NodeTold(Struct, array_like=True, tag=41):
+    """The answer to `AskNode`: facts about actors, a sentence for each request, addresses of processes."""
+
+    request: int
+    actors: list[Fact] = []
+    needs: list[str] = []
+    processes: list[str] = []
+
+
+class Notice(Struct, array_like=True, tag=43):
+    """The node tells a driver something that its user should know: lines for its standard error."""
+
+    lines: list[str]
+
+
 NodeMessage = (
     Welcome
+    | AskNode
+    | NodeTold
+    | Notice
     | DefineClass
     | Demand
     | Grant
@@ -404,12 +609,22 @@ NodeMessage = (
     | Exit
     | LogLines
     | TaskEvents
+    | MetricReport
     | FinishJob
     | JobFinished
     | AssignJob
     | PeerGone
     | Retire
     | Retained
+    | Refused
+    | WatchGroup
+    | GroupNews
+    | AskCleanup
+    | CleanupDue
+    | JobEnding
+    | KillLeased
+    | KillActor
+    | KillSender
 )
 
 # --- specifications that travel inside messages ---
@@ -427,6 +642,10 @@ class JobConfig(Struct):
     as_ray: bool = False
     #: Actors created without a lifetime outlive the job.
     detaches_actors: bool = False
+    #: A request that no node can meet fails instead of waiting.
+    infeasible_is_error: bool = False
+    #: Where code in other languages is; calls across languages are refused without.
+    code_search_path: list[str] = []
 
 
 class ActorSpec(Struct):
@@ -448,6 +667,9 @@ class ActorSpec(Struct):
     resources: dict[str, float]
     max_restarts: int
     handle: bytes
+    #: The placement group that it lives in, empty for none; and whether what it starts goes there too.
+    placement_group: bytes = b""
+    captures: bool = False
 
 
 # --- the fork server's pipe ---
@@ -477,11 +699,10 @@ class Exited(Struct, array_like=True, tag=3):
 
 
 class Signal(Struct, array_like=True, tag=4):
-    """Send a signal to a worker, or to its whole process group."""
+    """Send a signal to a worker."""
 
     pid: int
     number: int
-    group: bool = True
 
 
 ForkMessage = Fork | Forked | Exited | Signal

@@ -11,30 +11,40 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from trayray.core.call_order import Arguments, CallOrder
-from trayray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError, TaskCancelledError
+from trayray.core.call_ledger import CallLedger, Life
+from trayray.core.call_order import Arguments
+from trayray.core.cancellation import Step
+from trayray.exceptions import (
+    ActorDiedError,
+    ActorPlacementGroupRemoved,
+    ActorUnavailableError,
+    ActorUnschedulableError,
+    PendingCallsLimitExceeded,
+    RayError,
+    RayTaskError,
+)
 from trayray.link.port import Link, LinkClosed
-from trayray.model.ids import TaskID
 from trayray.wire.messages import (
     ERROR,
     ActorState,
     Cancel,
     Done,
+    KillActor,
     Push,
     Reclaim,
     TaskMessage,
     Value,
     WatchActor,
+    Yielded,
 )
 from trayray.wire.serialization import deserialize
-from trayray.worker.references import ObjectRef
+from trayray.worker.cancel_ladder import cancelled_error
+from trayray.worker.references import ObjectRef, error_value
 from trayray.worker.tasks import PendingTask, TaskTemplate, described_site
 
 if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker
 
-#: States of an actor as the GCS announces them.
-ALIVE, DEAD = "ALIVE", "DEAD"
 #: Calls in flight that make no progress for so long: the actor is asked to send what replies it holds back.
 _STALL_SECONDS = 0.005
 
@@ -73,21 +83,37 @@ class ActorClient:
         self._state: ActorState | None = None
         self._link: Link[TaskMessage] | None = None
         self._defined: set[int] = set()
-        #: Templates of its methods' calls, by method, shown name, number of returns, concurrency group and retries.
-        self.templates: dict[tuple[str, str, int, str, int], TaskTemplate] = {}
-        #: Not sent yet. Asynchronous and threaded actors have no order of execution that sending could keep.
-        self._queue: CallOrder[ActorCall] = CallOrder(ordered=ordered)
-        #: Sent and unanswered, in the order sent.
-        self._in_flight: dict[bytes, ActorCall] = {}
+        #: Templates of its methods' calls, by method and, where a call had options, everything that these can say.
+        self.templates: dict[tuple[Any, ...], TaskTemplate] = {}
+        #: Asynchronous and threaded actors have no order of execution that sending could keep.
+        self.calls: CallLedger[ActorCall] = CallLedger(ordered=ordered)
         self._progress = 0.0
         self._poked = False
+        #: Calls of an actor with ``max_pending_calls`` on their way from the user's thread.
+        self._handed_over = 0
+
+    def reserve(self, limit: int, class_name: str) -> None:
+        """Count a call that is about to be submitted; in the user's thread.
+
+        Raises:
+            PendingCallsLimitExceeded: ``limit`` calls of this process are unfinished already.
+        """
+        with self._core.state_lock:
+            unfinished = len(self.calls) + self._handed_over
+            if unfinished >= limit:
+                raise PendingCallsLimitExceeded(
+                    f"The actor {class_name} ({self._actor_id.hex()}) has {unfinished} calls of this process that have "
+                    f"not finished; max_pending_calls={limit}. Get some results first."
+                )
+            self._handed_over += 1
 
     def submit(self, call: ActorCall) -> None:
+        if self._handed_over:
+            self._handed_over -= 1
         self._core.actors.pending[call.task_id] = call
-        if self._dead is not None:
-            self._fail(call, self._death(call))
+        if not self.calls.submit(call):
+            self._fail(call, self._reason(call))
             return
-        self._queue.submit(call)
         self._core.actors.dirty.add(self)
         if call.args:
             self._core.arguments_ready(call.args, lambda _: self._argument_came(), call)
@@ -95,45 +121,27 @@ class ActorClient:
     def _argument_came(self) -> None:
         self._core.actors.dirty.add(self)
 
-    @property
-    def _dead(self) -> ActorState | None:
-        return self._state if self._state is not None and self._state.state == DEAD else None
-
     def changed(self, state: ActorState) -> None:
         """The GCS says what has become of the actor."""
-        before = self._state
+        life = Life(state.state)
+        if life is Life.DEAD or self.calls.process_ended(state.incarnation):
+            self._take_last_replies()
+            self._disconnect()
         self._state = state
-        if before is not None and before.incarnation != state.incarnation:
-            self._take_last_replies()
-            self._disconnect()
-            self._lost_with_process()
-        if state.state == DEAD:
-            self._take_last_replies()
-            self._disconnect()
-            waiting = [*self._in_flight.values(), *self._queue.take_all()]
-            self._in_flight.clear()
-            for call in waiting:
-                self._fail(call, self._death(call))
-        else:
-            self._core.actors.dirty.add(self)
+        for call in self.calls.changed(life, state.incarnation):
+            if not (call.cancelled and self._core.cancellations.lost(call.task_id, ran=True)):
+                self._fail(call, self._reason(call))
+        self._core.actors.dirty.add(self)
 
-    def _lost_with_process(self) -> None:
-        """The actor restarts: calls it had are sent again, in order, or fail because they may have run."""
-        again: list[ActorCall] = []
-        for call in self._in_flight.values():
-            if call.retries:
-                call.retries -= 1
-                again.append(call)
-            else:
-                cause = self._state.cause if self._state is not None else "its process has ended"
-                self._fail(call, ActorUnavailableError(cause, self._actor_id))
-        self._in_flight.clear()
-        self._queue.resubmit(again)
-
-    def _death(self, call: ActorCall) -> ActorDiedError:
-        state = self._dead
+    def _reason(self, call: ActorCall) -> RayError:
+        """Why a call fails, in the actor's present state."""
+        state = self._state
         assert state is not None
+        if self.calls.life is not Life.DEAD:
+            return ActorUnavailableError(f"it restarts, because {state.cause}", self._actor_id)
         cause = deserialize(state.error) if state.error else None
+        if isinstance(cause, ActorUnschedulableError | ActorPlacementGroupRemoved):
+            return cause
         return ActorDiedError(
             cause if isinstance(cause, RayTaskError) else None,
             actor_id=self._actor_id.hex(),
@@ -143,56 +151,55 @@ class ActorClient:
 
     def flush(self) -> None:
         """Send what can be sent."""
-        state = self._state
-        if not self._queue or state is None or state.state != ALIVE:
-            return
-        calls = self._take_sendable()
+        calls, failed = self.calls.take_sendable(_arguments_of)
+        for call in failed:
+            error = _failed_argument(call)
+            assert error is not None
+            self._core.actors.pending.pop(call.task_id, None)
+            call.fail(self._core, error)
         if not calls:
             return
         link = self._link
         if link is None or link.closed:
-            link = self._connect(state.address)
+            assert self._state is not None
+            link = self._connect(self._state.address)
             if link is None:  # just died; the state follows, and decides about these calls
-                self._in_flight.update((call.task_id, call) for call in calls)
                 return
         self._send(link, calls)
 
     def push_directly(self, call: ActorCall) -> bool:
         """Send a call without arguments to wait for, if nothing is before it; under `CoreWorker.state_lock`."""
-        link, state = self._link, self._state
-        if self._in_flight or self._queue or link is None or link.closed or state is None or state.state != ALIVE:
+        link = self._link
+        if not self.calls.idle or link is None or link.closed:
             return False
+        if self._handed_over:
+            self._handed_over -= 1
         self._core.actors.pending[call.task_id] = call
+        self.calls.send_directly(call)
         self._send(link, (call,))
         return True
 
     def _send(self, link: Link[TaskMessage], calls: Sequence[ActorCall]) -> None:
         messages: list[Any] = []
-        if not self._in_flight:
+        if len(self.calls.in_flight) == len(calls):
             self._progress = self._core.now()
         for call in calls:
             define = call.template.define
             if define.call not in self._defined:
                 self._defined.add(define.call)
                 messages.append(define)
-            self._in_flight[call.task_id] = call
-            messages.append(Push(call.task_id, define.call, call.payload, self._core.argument_values(call.args)))
+            push = Push(call.task_id, define.call, call.payload, self._core.argument_values(call.args))
+            if define.retry_on:
+                push.repeats = call.retries
+            if call.stream is not None:
+                push.skip, push.taken = call.stream.received, call.stream.taken
+            messages.append(push)
         if self.is_pipelined:
             self._core.actors.pipelined.add(self)
         try:
             link.send(messages)
         except LinkClosed:
             link.close()
-
-    def _take_sendable(self) -> list[ActorCall]:
-        calls, failed = self._queue.take_sendable(_arguments_of)
-        for call in failed:
-            error = _failed_argument(call)
-            assert error is not None
-            self._core.actors.pending.pop(call.task_id, None)
-            for ref in call.returns:
-                self._core.references.complete(ref, error)
-        return calls
 
     def _connect(self, address: str) -> Link[TaskMessage] | None:
         try:
@@ -215,44 +222,47 @@ class ActorClient:
                 with self._core.state_lock:
                     self._progress = self._core.now()
                     self._poked = False
-                    for message in messages:
-                        if isinstance(message, Done):
-                            self._finished(message)
+                    self._take(messages)
+
+    def _take(self, messages: list[TaskMessage]) -> None:
+        for message in messages:
+            if type(message) is Done:
+                self._finished(message)
+            elif type(message) is Yielded:
+                call = self.calls.in_flight.get(message.task)
+                if call is not None and call.stream is not None and self._state is not None:
+                    call.stream.arrive(message.index, message.value, self._state.address)
 
     def _take_last_replies(self) -> None:
         """Replies sent before the end have arrived by now, though the news of the end came by another link."""
         while self._link is not None and not self._link.closed and (messages := self._link.receive_nowait()):
-            for message in messages:
-                if isinstance(message, Done):
-                    self._finished(message)
+            self._take(messages)
 
     def _finished(self, message: Done) -> None:
         core = self._core
-        call = self._in_flight.pop(message.task, None)
+        call = self.calls.finished(message.task)
         if call is None:
             return
         core.actors.pending.pop(call.task_id, None)
         if message.kept and self._state is not None:
             core.references.lend(message.kept, self._state.address)
-        for ref, value in zip(call.returns, message.results, strict=True):
-            core.take_result(ref, value)
+        call.finish(core, message)
 
     def _fail(self, call: ActorCall, error: BaseException) -> None:
         self._core.actors.pending.pop(call.task_id, None)
-        for ref in call.returns:
-            self._core.references.fail(ref, error)
+        call.fail(self._core, error_value(error))
 
     def tick(self, now: float) -> None:
         """Ask a silent actor for replies that it may be holding back."""
         if self.is_pipelined and not self._poked and now - self._progress >= _STALL_SECONDS:
             self._poked = True
-            if self._state is not None and self._state.state == ALIVE:
+            if self._state is not None and self.calls.life is Life.ALIVE:
                 self._core.peers.send(self._state.address, [Reclaim()])
 
     @property
     def is_pipelined(self) -> bool:
         """Whether several calls are in flight."""
-        return len(self._in_flight) > 1
+        return len(self.calls.in_flight) > 1
 
     def next_deadline(self) -> float | None:
         if self.is_pipelined and not self._poked:
@@ -260,12 +270,36 @@ class ActorClient:
         return None
 
     def cancel(self, call: ActorCall, *, recursive: bool) -> None:
-        """Cancel a call: one that was not sent never is, a sent one is left to the actor."""
-        if self._queue.withdraw(call):
-            self._fail(call, TaskCancelledError(TaskID(call.task_id)))
+        """Cancel a call: one that was not sent never is, a sent one is the worker's to end."""
+        if call.cancelled:
+            return
+        call.cancelled = True
+        call.retries = 0
+        if self.calls.withdraw(call):
+            self.settle(call, Step.PENDING)
             self._core.actors.dirty.add(self)
-        elif call.task_id in self._in_flight and self._state is not None and self._state.state == ALIVE:
-            self._core.peers.send(self._state.address, [Cancel(call.task_id, False, recursive)])
+        elif call.task_id in self.calls.in_flight:
+            self._core.cancellations.begin(call, self, force=False, recursive=recursive)
+
+    def settle(self, call: PendingTask, step: Step) -> None:
+        """See `Carrier`."""
+        self.calls.finished(call.task_id)
+        self._core.actors.pending.pop(call.task_id, None)
+        call.fail(self._core, error_value(cancelled_error(call.task_id, step)))
+
+    def ask(self, call: PendingTask, message: Cancel) -> None:
+        """See `Carrier`."""
+        if self._state is not None and self.calls.life is Life.ALIVE:
+            self._core.peers.send(self._state.address, [message])
+
+    def runs(self, call: PendingTask) -> bool:
+        """See `Carrier`. Calls without an order run whenever the actor has them."""
+        return not self.calls.ordered or next(iter(self.calls.in_flight), None) == call.task_id
+
+    def kill(self, call: PendingTask, reason: str) -> None:
+        """See `Carrier`."""
+        if self._state is not None and self.calls.life is Life.ALIVE:
+            self._core.to_node([KillActor(self._actor_id, self._state.incarnation, reason)])
 
 
 def _failed_argument(call: ActorCall) -> Value | None:
@@ -321,7 +355,3 @@ class ActorCalls:
         deadlines = [d for d in (client.next_deadline() for client in self.pipelined) if d is not None]
         return min(deadlines, default=None)
 
-    def cancel(self, call: ActorCall, *, recursive: bool) -> None:
-        for client in list(self._clients.values()):
-            client.cancel(call, recursive=recursive)
-        self.flush()

@@ -18,9 +18,16 @@ if TYPE_CHECKING:
 
 async def await_value(core: CoreWorker, ref: ObjectRef[Any]) -> Any:
     """The value of ``ref``, awaited in whatever loop the caller runs in."""
+    await await_ready(core, ref)
+    return core.objects.load(ref)
+
+
+async def await_ready(core: CoreWorker, ref: ObjectRef[Any]) -> None:
+    """Wait until ``ref`` has a value, in whatever loop the caller runs in."""
     if _in_trio():
-        return await _await_in_trio(core, ref)
-    return await _await_in_asyncio(core, ref)
+        await _await_in_trio(core, ref)
+    else:
+        await _await_in_asyncio(core, ref)
 
 
 def _in_trio() -> bool:
@@ -38,7 +45,7 @@ def _in_trio() -> bool:
         return True
 
 
-async def _await_in_trio(core: CoreWorker, ref: ObjectRef[Any]) -> Any:
+async def _await_in_trio(core: CoreWorker, ref: ObjectRef[Any]) -> None:
     import trio
 
     token = trio.lowlevel.current_trio_token()
@@ -53,10 +60,9 @@ async def _await_in_trio(core: CoreWorker, ref: ObjectRef[Any]) -> Any:
             await arrived.wait()
         else:
             await trio.lowlevel.checkpoint()
-    return core.objects.load(ref)
 
 
-async def _await_in_asyncio(core: CoreWorker, ref: ObjectRef[Any]) -> Any:
+async def _await_in_asyncio(core: CoreWorker, ref: ObjectRef[Any]) -> None:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[None] = loop.create_future()
 
@@ -71,7 +77,6 @@ async def _await_in_asyncio(core: CoreWorker, ref: ObjectRef[Any]) -> Any:
     with core.objects.watching(ref, wake) as waiting:
         if waiting:
             await future
-    return core.objects.load(ref)
 
 
 def future_of(core: CoreWorker, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:

@@ -8,18 +8,34 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
-from trayray.exceptions import RayError, RayTaskError, TaskCancelledError
-from trayray.model.ids import TaskID
-from trayray.wire.messages import INLINE, METHOD, STORED, Define, Done, Push, RefInfo, Value
+from trayray.core.cancellation import Step
+from trayray.exceptions import RayError, RayTaskError
+from trayray.wire.messages import (
+    DYNAMIC,
+    INLINE,
+    MAY_RETRY,
+    METHOD,
+    MID_STREAM,
+    STORED,
+    STREAMING,
+    Define,
+    Done,
+    Push,
+    RefInfo,
+    Value,
+    Yielded,
+)
 from trayray.wire.serialization import ArgumentSlot, deserialize, serialize
 from trayray.worker.actor_exit import ActorExit
+from trayray.worker.cancel_ladder import cancelled_error
 from trayray.worker.current import Running, actor_self, running
+from trayray.worker.generators import replay_error
 from trayray.worker.objects import INLINE_BYTES
 from trayray.worker.references import LoanGuard, ObjectRef, adopting, error_value
 
@@ -35,6 +51,7 @@ class Target:
     #: None until it is loaded, and when it cannot be; `error` says why.
     function: Callable[..., Any] | None = None
     error: BaseException | None = None
+    _retried: tuple[type[BaseException], ...] | None = None
 
     def load(self) -> Callable[..., Any]:
         """The function; user code runs when a task's is unpickled, so a thread of the user's calls this.
@@ -48,6 +65,15 @@ class Target:
                 raise self.error
             self.function = _find_method(self.define) if self.define.kind == METHOD else self._unpickled()
         return self.function
+
+    def may_retry(self, error: BaseException) -> bool:
+        """Whether the caller wants calls repeated that end so."""
+        if not self.define.retry_on:
+            return False
+        kinds = self._retried
+        if kinds is None:
+            kinds = self._retried = deserialize(self.define.retry_on)
+        return isinstance(error, kinds)
 
     def _unpickled(self) -> Callable[..., Any]:
         define = self.define
@@ -77,7 +103,7 @@ def _call_on_instance(function: Callable[..., Any], *args: Any, **kwargs: Any) -
 
 
 def _terminate() -> None:
-    raise ActorExit
+    raise ActorExit(patient=True)
 
 
 #: Methods that every actor has (Ray's names).
@@ -91,13 +117,17 @@ _IMPLICIT: dict[str, Callable[..., Any]] = {
 class Call:
     """One execution."""
 
-    __slots__ = ("_core", "_met", "target", "owner", "push", "running")
+    __slots__ = ("_core", "_met", "owner", "produced", "push", "repeats", "running", "target")
 
     def __init__(self, core: CoreWorker, push: Push, target: Target, owner: str) -> None:
         self._core = core
         self.push = push
         self.target = target
         self.owner = owner
+        #: How often it may still be repeated where it is.
+        self.repeats = push.repeats
+        #: Values that the generator has yielded; None while the call is not one that runs.
+        self.produced: int | None = None
         define = target.define
         self.running = Running(push.task, push.name or define.name, define.name, define.resources, define.job, owner)
         self._met: list[weakref.ref[ObjectRef[Any]]] = []
@@ -128,17 +158,70 @@ class Call:
     def done(self, result: Any) -> Done:
         """The reply for a result."""
         count = self.target.define.num_returns
-        try:
-            if count == 1:
-                values = [self._pack(result)]
-            elif count == 0:
-                values = []
-            else:
-                values = [self._pack(item) for item in _split(result, count, self.running.name)]
-        except Exception as error:
-            return self.failed(error)
+        if count == 1:
+            values = [self._pack(result)]
+        elif count == 0:
+            values = []
+        elif isinstance(result, Generator):
+            values = self._packed_values(cast("Generator[Any, Any, Any]", result), count)
+        else:
+            values = [self._pack(item) for item in _split(result, count, self.running.name)]
         del result
         return Done(self.push.task, values, self._kept())
+
+    def _packed_values(self, items: Iterator[Any], count: int) -> list[Value]:
+        """The values of a generator for ``count`` references; what it raises is the value of those that remain."""
+        values: list[Value] = []
+        try:
+            for item in items:
+                if len(values) == count:
+                    error = ValueError(f"{self.running.name}() yielded more values than num_returns={count}.")
+                    return [error_value(self.error_of(error))] * count
+                values.append(self._pack(item))
+            if len(values) < count:
+                raise ValueError(f"{self.running.name}() yielded {len(values)} values, but num_returns={count}.")
+        except Exception as error:
+            if self.target.may_retry(error):
+                raise
+            values += [error_value(self.error_of(error))] * (count - len(values))
+        return values
+
+    # --- generators ---
+
+    @property
+    def streams(self) -> bool:
+        """Whether values are sent as they are yielded."""
+        return self.target.define.num_returns in (STREAMING, DYNAMIC)
+
+    def begin_stream(self) -> None:
+        """The call's result is about to be iterated."""
+        self.produced = 0
+
+    def yielded(self, item: Any) -> Yielded | None:
+        """The message for the next value; None for one that the caller has from an earlier run."""
+        index = self.produced or 0
+        self.produced = index + 1
+        return None if index < self.push.skip else Yielded(self.push.task, index, self._pack(item))
+
+    def end_stream(self) -> Done:
+        """The reply of a generator that has returned.
+
+        Raises:
+            StreamingGeneratorReplayInconsistentError: it has yielded less than when it ran before.
+        """
+        produced = self.produced or 0
+        if produced < self.push.skip:
+            raise replay_error(self.running.name, produced, self.push.skip)
+        return Done(self.push.task, [self._pack(None)], self._kept())
+
+    def may_repeat(self, error: BaseException) -> bool:
+        """Whether the call is to be executed once more, here and now, after this exception; counts it."""
+        if self.repeats == 0 or not self.target.may_retry(error):
+            return False
+        self.repeats -= self.repeats > 0
+        self.push.skip = max(self.push.skip, self.produced or 0)  # what was sent is not sent again
+        self.produced = None
+        return True
 
     def _pack(self, result: Any) -> Value:
         serialized = serialize(result)
@@ -166,7 +249,10 @@ class Call:
 
     def failed(self, error: BaseException) -> Done:
         """The reply for an exception."""
-        return self._error(self.error_of(error))
+        flags = MAY_RETRY if self.target.may_retry(error) else 0
+        if self.produced is not None:
+            flags |= MID_STREAM
+        return self._error(self.error_of(error), flags)
 
     def error_of(self, error: BaseException) -> RayTaskError:
         """The exception as its caller will meet it."""
@@ -181,13 +267,13 @@ class Call:
             actor_id=actor.actor_id.hex() if actor is not None else None,
         )
 
-    def cancelled(self) -> Done:
+    def cancelled(self, step: Step) -> Done:
         """The reply of a call that was cancelled."""
-        return self._error(TaskCancelledError(TaskID(self.push.task)))
+        return self._error(cancelled_error(self.push.task, step))
 
-    def _error(self, error: BaseException) -> Done:
-        count = self.target.define.num_returns
-        return Done(self.push.task, [error_value(error)] * count, self._kept())
+    def _error(self, error: BaseException, flags: int = 0) -> Done:
+        count = 1 if self.streams else self.target.define.num_returns
+        return Done(self.push.task, [error_value(error)] * count, self._kept(), flags)
 
     def register_kept(self) -> None:
         """Tell all owners of references that outlive the call, for a call whose reply carries no such list."""

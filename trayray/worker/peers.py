@@ -9,8 +9,23 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
+from trayray.core.cancellation import Step
 from trayray.link.port import Link, LinkClosed
-from trayray.wire.messages import Borrow, Borrowed, Cancel, CancelRemote, PeerMessage, Ready, Reclaim, Release, Want
+from trayray.wire.messages import (
+    Borrow,
+    Borrowed,
+    Cancel,
+    CancelRemote,
+    Consumed,
+    Explain,
+    Explained,
+    PeerMessage,
+    Ready,
+    Recheck,
+    Reclaim,
+    Release,
+    Want,
+)
 from trayray.worker.references import Callback, LoanGuard, ObjectRef
 
 if TYPE_CHECKING:
@@ -78,9 +93,14 @@ class Peers:
             case Reclaim():
                 if core.executor is not None:
                     core.executor.reclaim(address)
-            case Cancel(task, force, recursive):
+            case Cancel(task, step, recursive, force):
                 if core.executor is not None:
-                    core.executor.cancel(task, force=force, recursive=recursive)
+                    core.executor.cancel(task, Step(step), recursive=recursive, force=force)
+            case Consumed(task, taken):
+                if core.executor is not None:
+                    core.executor.flows.consumed(task, taken)
+            case Explain() | Explained() | Recheck():
+                core.explaining.handle(address, message)
             case CancelRemote(object_id, force, recursive):
                 ref = core.references.known.get(object_id)
                 if ref is not None:

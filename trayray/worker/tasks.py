@@ -6,20 +6,28 @@ Not here: actor calls (``actor_calls``), execution (``execution``).
 
 from __future__ import annotations
 
+import heapq
 import itertools
+import os
 from collections.abc import Iterable
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from trayray.core.cancellation import Step
+from trayray.core.retries import FIRST_DELAY_SECONDS, after_failure, retry_delay
 from trayray.core.submission import ClassQueue, Plan
-from trayray.exceptions import RayError, TaskCancelledError, WorkerCrashedError
+from trayray.exceptions import RayError, TaskPlacementGroupRemoved, TaskUnschedulableError, WorkerCrashedError
 from trayray.link.port import Link, LinkClosed
-from trayray.model.ids import TaskID
+from trayray.model.scheduling import Scheduling
+from trayray.model.settings import number
 from trayray.wire.messages import (
     ERROR,
+    LAST,
+    MAY_RETRY,
     METHOD,
+    MID_STREAM,
     STORED,
     Blocked,
     Cancel,
@@ -28,41 +36,65 @@ from trayray.wire.messages import (
     Demand,
     Done,
     Grant,
+    KillLeased,
     LeaseLost,
     Push,
     Reclaim,
     RefInfo,
+    Refused,
     Returned,
     ReturnLease,
     TaskMessage,
     Value,
+    Yielded,
 )
+from trayray.worker.cancel_ladder import cancelled_error
 from trayray.worker.objects import SegmentGuard
-from trayray.worker.references import ObjectRef
+from trayray.worker.references import ObjectRef, error_value
 
 if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker
+    from trayray.worker.generators import Stream
 
 _numbers = itertools.count(1)
+#: Where this package's own code lies.
+_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
 
 class TaskTemplate:
     """What all calls of one remote function with one set of options share; its number names it on every link."""
 
-    __slots__ = ("define", "max_retries", "resources")
+    __slots__ = ("define", "max_retries", "resources", "scheduling")
 
-    def __init__(self, define: Define, resources: dict[str, float], max_retries: int) -> None:
+    def __init__(
+        self, define: Define, resources: dict[str, float], max_retries: int, scheduling: Scheduling | None = None
+    ) -> None:
         define.call = next(_numbers)
         define.at_most_once = define.kind != METHOD and max_retries == 0
         self.define = define
         self.resources = resources
         self.max_retries = max_retries
+        #: Where the tasks may run; None for anywhere.
+        self.scheduling = scheduling
 
 
 class PendingTask:
     """A task that has not finished, at its owner. It holds its arguments and its return references."""
 
-    __slots__ = ("args", "cancelled", "payload", "refs", "retries", "returns", "site", "task_id", "template")
+    __slots__ = (
+        "args",
+        "cancelled",
+        "failures",
+        "parent",
+        "payload",
+        "refs",
+        "retries",
+        "returns",
+        "site",
+        "stream",
+        "task_id",
+        "template",
+    )
 
     def __init__(
         self,
@@ -81,14 +113,40 @@ class PendingTask:
         #: References inside the payload: they travel as references and are held until the result.
         self.refs = refs
         self.returns = returns
+        #: How often it may still be tried again (-1: for ever), and how often it has failed.
         self.retries = template.max_retries
+        self.failures = 0
+        #: Where the values of a generator go; `returns` is the reference of its end then.
+        self.stream: Stream | None = None
         #: Where the user's code made the call: its code and line.
         self.site: tuple[CodeType, int] | None = None
         self.cancelled = False
+        #: The task or actor call of this worker that has made this one; None in drivers.
+        self.parent: bytes | None = None
 
     def push_directly(self, core: CoreWorker) -> bool:
         """Send the task to an idle worker, if there is one; under `CoreWorker.state_lock`, in any thread."""
         return core.tasks.push_directly(self)
+
+    def finish(self, core: CoreWorker, message: Done) -> None:
+        """The executor has answered."""
+        if self.cancelled:
+            core.cancellations.ended(self.task_id)
+        if self.stream is not None:
+            self.stream.finish(self.returns[0], message.results[0], mid_stream=bool(message.flags & MID_STREAM))
+            return
+        for ref, value in zip(self.returns, message.results, strict=True):
+            core.take_result(ref, value)
+
+    def fail(self, core: CoreWorker, error: Value) -> None:
+        """There will be no answer: every reference's value is ``error``."""
+        if self.cancelled:
+            core.cancellations.ended(self.task_id)
+        if self.stream is not None:
+            self.stream.finish(self.returns[0], error, mid_stream=False)
+            return
+        for ref in self.returns:
+            core.references.complete(ref, error)
 
 
 @attrs.define(eq=False)
@@ -112,7 +170,9 @@ class TaskSubmitter:
         self._core = core
         self.queues: dict[int, ClassQueue[PendingTask]] = {}
         #: Scheduling classes by what they hold; the key is the class's number on the node link.
-        self._keys: dict[tuple[bytes, tuple[tuple[str, float], ...], str], int] = {}
+        self._keys: dict[tuple[bytes, tuple[tuple[str, float], ...], str, Scheduling | None], int] = {}
+        #: Classes that will never get a lease, and what their tasks fail with.
+        self._refused: dict[int, RayError] = {}
         self._template_keys: dict[int, int] = {}
         self._links: dict[bytes, TaskLink] = {}
         self._leases: dict[int, TaskLink] = {}
@@ -122,6 +182,10 @@ class TaskSubmitter:
         self._starved: set[int] = set()
         #: Every unfinished task by id, for cancellation.
         self.pending: dict[bytes, PendingTask] = {}
+        #: Tasks that have failed and wait for their next attempt: when, in which order, which.
+        self._delayed: list[tuple[float, int, PendingTask]] = []
+        #: Seconds to wait before the second retry of a task; see ``core.retries``.
+        self._first_delay = number("task_retry_delay_ms", FIRST_DELAY_SECONDS * 1000) / 1000
 
     # --- submission ---
 
@@ -148,7 +212,7 @@ class TaskSubmitter:
         if task.args:
             failed = next((a._value for a in task.args if a._value is not None and a._value.kind == ERROR), None)
             if failed is not None:
-                self._finish(task, [failed] * len(task.returns))
+                self._fail_with(task, failed)
                 return
         key = self._template_keys.get(task.template.define.call)
         if key is None:
@@ -159,13 +223,13 @@ class TaskSubmitter:
     def _class_of(self, template: TaskTemplate) -> int:
         define = template.define
         name = define.name
-        shape = (define.job, tuple(sorted(template.resources.items())), name)
+        shape = (define.job, tuple(sorted(template.resources.items())), name, template.scheduling)
         key = self._keys.get(shape)
         if key is None:
             key = self._keys[shape] = len(self._keys) + 1
             queue = self.queues[key] = ClassQueue[PendingTask]()
             queue.contended = self._contended
-            self._core.to_node([DefineClass(key, template.resources, define.job, name)])
+            self._core.to_node([DefineClass(key, template.resources, define.job, name, template.scheduling)])
         self._template_keys[define.call] = key
         return key
 
@@ -175,6 +239,8 @@ class TaskSubmitter:
         while self._dirty:
             key = self._dirty.pop()
             queue = self.queues[key]
+            if self._refused and key in self._refused:
+                self._fail_queue(queue, self._refused[key])
             queue.contended = self._contended or bool(self._starved - {key})
             self._carry_out(key, queue.plan(now))
             if queue.queue and not queue.leases:
@@ -193,12 +259,19 @@ class TaskSubmitter:
 
     def tick(self) -> None:
         """Look at every queue: time has passed."""
+        now = self._core.now()
+        while self._delayed and self._delayed[0][0] <= now:
+            _, _, task = heapq.heappop(self._delayed)
+            if not task.cancelled:
+                self._ready(task)
         self._dirty.update(key for key, queue in self.queues.items() if queue.leases)
         self.flush()
 
     def next_deadline(self) -> float | None:
         """When `tick` is due, None for never."""
         deadlines = [d for d in (queue.next_deadline() for queue in self.queues.values()) if d is not None]
+        if self._delayed:
+            deadlines.append(self._delayed[0][0])
         return min(deadlines, default=None)
 
     def _carry_out(self, key: int, plan: Plan[PendingTask]) -> None:
@@ -210,6 +283,9 @@ class TaskSubmitter:
         for lease in plan.returns:
             self._leases.pop(lease).lease = None
             to_node.append(ReturnLease(lease))
+        for lease in plan.spent:
+            self._leases.pop(lease).lease = None
+            to_node.append(ReturnLease(lease, reusable=False))
         for lease in plan.reclaims:
             self._core.peers.send(self._leases[lease].address, [Reclaim()])
         if to_node:
@@ -222,7 +298,10 @@ class TaskSubmitter:
             if define.call not in link.defined:
                 link.defined.add(define.call)
                 messages.append(define)
-            messages.append(Push(task.task_id, define.call, task.payload, self._core.argument_values(task.args)))
+            push = Push(task.task_id, define.call, task.payload, self._core.argument_values(task.args))
+            if task.stream is not None:
+                push.skip, push.taken = task.stream.received, task.stream.taken
+            messages.append(push)
         self._send(link, messages)
 
     def _send(self, link: TaskLink, messages: list[Any]) -> None:
@@ -255,6 +334,16 @@ class TaskSubmitter:
         queue.granted(grant.lease, core.now())
         self._dirty.add(grant.key)
 
+    def refused(self, message: Refused) -> None:
+        """No lease of a class will ever be granted: what waits for one fails, now and from now on."""
+        removed = message.group_removed
+        self._refused[message.key] = TaskPlacementGroupRemoved() if removed else TaskUnschedulableError(message.reason)
+        self._dirty.add(message.key)
+
+    def _fail_queue(self, queue: ClassQueue[PendingTask], error: RayError) -> None:
+        while queue.queue:
+            self._fail(queue.queue.popleft(), error)
+
     def contended(self, contended: bool) -> None:
         self._contended = contended
         for key, queue in self.queues.items():
@@ -275,7 +364,7 @@ class TaskSubmitter:
         first, *behind = queue.lost(message.lease) or (None,)
         for task in behind:
             if task.cancelled:
-                self._crashed(queue, task, message.cause)
+                self._core.cancellations.lost(task.task_id, ran=False)
         # What was queued in the worker behind the first has not been started there.
         queue.queue.extendleft(task for task in reversed(behind) if not task.cancelled)
         if first is not None:
@@ -284,13 +373,26 @@ class TaskSubmitter:
 
     def _crashed(self, queue: ClassQueue[PendingTask], task: PendingTask, cause: str) -> None:
         if task.cancelled:
-            self._fail(task, TaskCancelledError(TaskID(task.task_id)))
-        elif task.retries != 0:
-            task.retries -= 1
-            queue.queue.appendleft(task)
-        else:
+            self._core.cancellations.lost(task.task_id, ran=True)
+        elif (refusal := self._refused.get(self._template_keys[task.template.define.call])) is not None:
+            self._fail(task, refusal)
+        elif not self._again(task):
             name = task.template.define.name
             self._fail(task, WorkerCrashedError(f"The worker that ran {name}(){described_site(task)} died: {cause}"))
+
+    def _again(self, task: PendingTask) -> bool:
+        """Try a task again that has failed; False when it has used up its retries."""
+        left = after_failure(task.retries)
+        if left is None:
+            return False
+        task.retries = left
+        task.failures += 1
+        delay = retry_delay(task.failures, self._first_delay)
+        if delay:
+            heapq.heappush(self._delayed, (self._core.now() + delay, next(_numbers), task))
+        else:
+            self._ready(task)
+        return True
 
     async def _serve(self, link: TaskLink) -> None:
         """The scope of one task link. Its end alone says nothing: the node tells why a worker died."""
@@ -303,6 +405,11 @@ class TaskSubmitter:
             del self._links[link.worker]
 
     def _handle(self, link: TaskLink, messages: list[TaskMessage]) -> None:
+        for message in messages:
+            if type(message) is Yielded:
+                task = self.pending.get(message.task)
+                if task is not None and task.stream is not None:
+                    task.stream.arrive(message.index, message.value, link.address)
         done = {message.task: message for message in messages if type(message) is Done}
         if done and link.lease is not None:
             now = self._core.now()
@@ -311,13 +418,19 @@ class TaskSubmitter:
                 message = done[task.task_id]
                 if message.kept:
                     self._core.references.lend(message.kept, link.address)
-                self._finish(task, message.results)
+                if message.flags:
+                    if message.flags & LAST:
+                        queue.spent(link.lease)
+                    if message.flags & MAY_RETRY and not task.cancelled and self._again(task):
+                        continue
+                self.pending.pop(task.task_id, None)
+                task.finish(self._core, message)
             self._dirty.add(link.key)
         for message in messages:
             match message:
                 case Returned(tasks) if link.lease is not None:
                     self.queues[link.key].returned(link.lease, tasks, self._core.now())
-                    self._drop_cancelled(link.key, tasks)
+                    self._drop_cancelled(link, tasks)
                     self._dirty.add(link.key)
                 case Blocked(blocked) if link.lease is not None:
                     self.queues[link.key].blocked(link.lease, blocked)
@@ -325,42 +438,80 @@ class TaskSubmitter:
                 case _:
                     pass  # a result, handled above, or news of a lease that this owner has returned meanwhile
 
-    def _drop_cancelled(self, key: int, returned: list[bytes]) -> None:
+    def _drop_cancelled(self, link: TaskLink, returned: list[bytes]) -> None:
+        queue = self.queues[link.key]
         for task in [task for task_id in returned if (task := self.pending.get(task_id)) is not None]:
-            if task.cancelled and self.queues[key].withdraw(task):
-                self._fail(task, TaskCancelledError(TaskID(task.task_id)))
+            if task.cancelled and queue.withdraw(task):
+                self.settle(task, Step.PENDING)
+        lease = None if link.lease is None else queue.leases.get(link.lease)
+        if lease is not None and lease.cancelling:
+            for task_id in lease.cancelling.intersection(lease.in_flight):
+                self._core.cancellations.answered(task_id)
+
+    # --- questions ---
+
+    def executor_of(self, task: PendingTask) -> str | None:
+        """The address of the worker that has been sent ``task``, None if none has."""
+        key = self._template_keys.get(task.template.define.call)
+        lease = None if key is None else self.queues[key].holder(task.task_id)
+        return None if lease is None else self._leases[lease].address
+
+    def waits_for_retry(self, task: PendingTask) -> bool:
+        """Whether ``task`` has failed and is not tried again yet."""
+        return any(delayed is task for _, _, delayed in self._delayed)
 
     # --- results ---
 
-    def _finish(self, task: PendingTask, results: list[Value]) -> None:
-        self.pending.pop(task.task_id, None)
-        for ref, value in zip(task.returns, results, strict=True):
-            self._core.take_result(ref, value)
-
     def _fail(self, task: PendingTask, error: RayError) -> None:
+        self._fail_with(task, error_value(error))
+
+    def _fail_with(self, task: PendingTask, error: Value) -> None:
         self.pending.pop(task.task_id, None)
-        for ref in task.returns:
-            self._core.references.fail(ref, error)
+        task.fail(self._core, error)
 
     # --- cancellation ---
 
     def cancel(self, task: PendingTask, *, force: bool, recursive: bool) -> None:
         """Cancel a task wherever it is: waiting, queued or running."""
-        if task.task_id not in self.pending or task.cancelled:
+        if task.task_id not in self.pending:
+            return
+        if task.cancelled:
+            if force:
+                self._core.cancellations.force(task.task_id)
             return
         task.cancelled = True
         task.retries = 0
-        error = TaskCancelledError(TaskID(task.task_id))
         key = self._template_keys.get(task.template.define.call)
         queue = None if key is None else self.queues[key]
-        lease = None if queue is None else queue.holder(task.task_id)
-        if lease is not None:
-            self._core.peers.send(self._leases[lease].address, [Cancel(task.task_id, force, recursive)])
+        if queue is not None and queue.cancelling(task.task_id) is not None:
+            self._core.cancellations.begin(task, self, force=force, recursive=recursive)
             return
         if queue is not None and queue.withdraw(task) and key is not None:
             self._dirty.add(key)
-            self.flush()
-        self._fail(task, error)
+        self.settle(task, Step.PENDING)
+
+    def settle(self, call: PendingTask, step: Step) -> None:
+        """See `Carrier`."""
+        self._fail(call, cancelled_error(call.task_id, step))
+
+    def ask(self, call: PendingTask, message: Cancel) -> None:
+        """See `Carrier`."""
+        address = self.executor_of(call)
+        if address is not None:
+            self._core.peers.send(address, [message])
+
+    def runs(self, call: PendingTask) -> bool:
+        """See `Carrier`."""
+        key = self._template_keys.get(call.template.define.call)
+        return key is not None and self.queues[key].runs(call.task_id)
+
+    def kill(self, call: PendingTask, reason: str) -> None:
+        """See `Carrier`."""
+        queue = self.queues[self._template_keys[call.template.define.call]]
+        lease = queue.holder(call.task_id)
+        if lease is not None:
+            queue.spent(lease)
+            self._core.to_node([KillLeased(lease, reason)])
 
 
 def described_site(task: PendingTask) -> str:
@@ -368,6 +519,8 @@ def described_site(task: PendingTask) -> str:
     if task.site is None:
         return ""
     code, line = task.site
+    if code.co_filename.startswith(_PACKAGE):  # made by a graph or a utility: the line would tell nothing
+        return ""
     return f", called at {code.co_filename}:{line} in {code.co_name},"
 
 

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Concatenate, Generic, Literal, Protocol, Type
 
 from trayray.api.shapes.calls import T1, T2, T3, T4, T5, T6, A, Arg, B, Callee, D, F_co, Out, P, T_co
 from trayray.api.shapes.options import ActorOptions, CallOptions
+from trayray.dag.class_node import ClassMethodNode, ClassNode
 from trayray.worker.references import ObjectRef
 
 C = TypeVar("C")
@@ -32,6 +33,24 @@ ActorProxy: TypeAlias = Annotated[C, "actor handle"]
 
 class ActorMethod(Callee[P, Out]):
     """A method of an actor: what ``handle.name`` is."""
+
+    @overload
+    def bind(
+        self: ActorMethod[P, tuple[ObjectRef[A], ObjectRef[B]]], *args: Any, **kwargs: Any
+    ) -> tuple[ClassMethodNode[ObjectRef[A]], ClassMethodNode[ObjectRef[B]]]: ...
+    @overload
+    def bind(
+        self: ActorMethod[P, tuple[ObjectRef[A], ObjectRef[B], ObjectRef[D]]], *args: Any, **kwargs: Any
+    ) -> tuple[ClassMethodNode[ObjectRef[A]], ClassMethodNode[ObjectRef[B]], ClassMethodNode[ObjectRef[D]]]: ...
+    @overload
+    def bind(
+        self: ActorMethod[P, list[ObjectRef[Any]]], *args: Any, **kwargs: Any
+    ) -> tuple[ClassMethodNode[ObjectRef[Any]], ...]: ...
+    @overload
+    def bind(self, *args: Any, **kwargs: Any) -> ClassMethodNode[Out]: ...
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """A node of a lazy graph that calls the method; a tuple of nodes for several returns."""
+        raise NotImplementedError
 
     @overload
     def options(
@@ -86,6 +105,12 @@ class UntypedOptions(Protocol):
     """``.options`` of bound methods in pyright's stub."""
 
     def __call__(self, *, num_returns: Any = None, **options: Unpack[CallOptions]) -> ActorMethod[..., Any]: ...
+
+
+class UntypedBind(Protocol):
+    """``.bind`` of bound methods in pyright's stub."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
 
 # ---------------------------------------------------------------- classes
@@ -174,6 +199,10 @@ class ActorCreator(Generic[C]):
         """Create an actor; its handle, at once. A reference may stand for any argument."""
         raise NotImplementedError
 
+    def bind(self, *args: Any, **kwargs: Any) -> ClassNode[ActorHandle[C]]:
+        """A node of a lazy graph that creates an actor at each ``execute``."""
+        raise NotImplementedError
+
 
 class ActorClass(ActorCreator[C]):
     """A class whose instances are actors: what ``remote`` makes of a class."""
@@ -186,8 +215,12 @@ class ActorClass(ActorCreator[C]):
 class CreatorWith(Callee[P, C]):
     """Creates actors of class C with the arguments P, for mypy."""
 
+    def bind(self, *args: Any, **kwargs: Any) -> ClassNode[C]:
+        """See `ActorCreator.bind`."""
+        raise NotImplementedError
 
-class ActorClassWith(Callee[P, C]):
+
+class ActorClassWith(CreatorWith[P, C]):
     """``remote(C)`` as mypy sees it."""
 
     def options(self, **options: Unpack[ActorOptions]) -> CreatorWith[P, C]:
@@ -199,7 +232,13 @@ class GivenByPlugin:
     """Marks the attributes of a remote class that mypy's plugin has added; it computes their types on access."""
 
 
+class BindCall(Protocol[C]):
+    """``.bind`` of a remote class, for mypy's plugin."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> ClassNode[C]: ...
+
+
 class OptionsCall(Protocol[P, C]):
     """``.options`` of a remote class, for mypy's plugin."""
 
-    def __call__(self, **options: Unpack[ActorOptions]) -> Callee[P, C]: ...
+    def __call__(self, **options: Unpack[ActorOptions]) -> CreatorWith[P, C]: ...

@@ -9,10 +9,12 @@ Not here: actors (``actors``), how a decorator arrives at these types (``decorat
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, Unpack, final, overload
+from collections.abc import Callable
+from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeAlias, TypeVar, Unpack, overload
 
 from trayray.api.shapes.options import TaskOptions
+from trayray.dag.function_node import FunctionNode
+from trayray.worker.generators import ObjectRefGenerator as ObjectRefGenerator
 from trayray.worker.references import ObjectRef
 
 P = ParamSpec("P")
@@ -31,27 +33,6 @@ T6 = TypeVar("T6")
 
 #: A positional argument: the value, or a reference to it.
 Arg: TypeAlias = T1 | ObjectRef[T1]
-
-
-@final
-class ObjectRefGenerator(Generic[T_co]):
-    """The references that a generator task yields, in order."""
-
-    def __iter__(self) -> Iterator[ObjectRef[T_co]]:
-        raise NotImplementedError
-
-    def __next__(self) -> ObjectRef[T_co]:
-        raise NotImplementedError
-
-    def __aiter__(self) -> AsyncIterator[ObjectRef[T_co]]:
-        raise NotImplementedError
-
-    async def __anext__(self) -> ObjectRef[T_co]:
-        raise NotImplementedError
-
-    def completed(self) -> ObjectRef[None]:
-        """A reference that is ready when the task has ended."""
-        raise NotImplementedError
 
 
 class HasFunction(Protocol[F_co]):
@@ -122,6 +103,12 @@ class Callee(Generic[P, Out]):
         """Run it; the references of the results, at once. A reference may stand for any argument."""
         raise NotImplementedError
 
+    # Arguments are not checked: a node may stand for any of them and for any part of one. Functions have one node,
+    # methods one for each value that they return.
+    def bind(self, *args: Any, **kwargs: Any) -> Any:
+        """A node of a lazy graph that runs it at each ``execute``; for actors' methods one for each of its values."""
+        raise NotImplementedError
+
 
 class RemoteFunction(Callee[P, Out]):
     """A function that runs as a task: what ``remote`` and ``task`` make of a function."""
@@ -131,6 +118,10 @@ class RemoteFunction(Callee[P, Out]):
     @property
     def name(self) -> str:
         """The function's bare name."""
+        raise NotImplementedError
+
+    def bind(self, *args: Any, **kwargs: Any) -> FunctionNode[Out]:
+        """A node of a lazy graph that runs the function as a task at each ``execute``."""
         raise NotImplementedError
 
     @overload

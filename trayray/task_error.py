@@ -128,19 +128,20 @@ class RayTaskError(RayError):
         ip: str | None = None,
         actor_repr: str | None = None,
         actor_id: str | None = None,
+        copied: Callable[[BaseException], object] | None = None,
     ) -> RayTaskError:
         """The error to send for what user code raised; call it where ``exc`` was caught.
 
         The text has the frames of ``exc`` and of what it was raised from, without those of trayray unless there are no
         others. An ``exc`` that a nested ``get`` raised keeps its innermost cause, and its text follows the frames. A
-        cause that cloudpickle cannot write and read back is replaced by a ``RayError`` with its type and message.
+        cause that cannot be pickled and read back is replaced by a ``RayError`` with its type and message; ``copied``
+        does both, cloudpickle by default.
         """
         cause = exc
         while isinstance(cause, RayTaskError) and cause.cause is not None:
             cause = cause.cause
-        return RayTaskError(
-            function_name, _remote_text(exc), _sendable(cause), proctitle, pid, ip, actor_repr, actor_id
-        )
+        cause = _sendable(cause, copied or _copied)
+        return RayTaskError(function_name, _remote_text(exc), cause, proctitle, pid, ip, actor_repr, actor_id)
 
     def as_instanceof_cause(self) -> RayTaskError:
         """The error to raise: an instance of the cause's class too, if that class can be subclassed, else itself."""
@@ -237,11 +238,9 @@ def _copy_native_fields(native: type[BaseException], cause: BaseException, error
                     continue  # a field that is not set in the cause, or that takes no value
 
 
-def _sendable(cause: BaseException) -> BaseException:
-    import pickle
-
+def _sendable(cause: BaseException, copied: Callable[[BaseException], object]) -> BaseException:
     try:
-        copy: object = pickle.loads(_dumps(cause))
+        copy = copied(cause)
         if isinstance(copy, BaseException):
             return cause
         why = f"it comes back as a {type(copy).__name__}"
@@ -268,6 +267,12 @@ def _remote_text(exc: BaseException) -> str:
         elif isinstance(error, BaseExceptionGroup) and one.exceptions is not None:
             pairs.extend(zip(one.exceptions, cast("BaseExceptionGroup[BaseException]", error).exceptions, strict=False))
     return _NESTED_PREFIX.sub(r"\1", "".join(told.format()))
+
+
+def _copied(cause: BaseException) -> object:
+    import pickle
+
+    return pickle.loads(_dumps(cause))
 
 
 def _dumps(value: object) -> bytes:

@@ -157,7 +157,14 @@ def test_restarts_are_used_up(ray):
     fragile = Fragile.remote()
     with pytest.raises(ray.exceptions.RayActorError):
         ray.get(fragile.crash.remote(), timeout=20)
-    assert ray.get(fragile.ok.remote(), timeout=20) == "ok"
+
+    def answers():
+        try:
+            return ray.get(fragile.ok.remote(), timeout=20)
+        except ray.exceptions.ActorUnavailableError:  # it is restarting
+            return None
+
+    assert eventually(answers) == "ok"
     with pytest.raises(ray.exceptions.ActorDiedError):
         ray.get(fragile.crash.remote(), timeout=20)
     with pytest.raises(ray.exceptions.ActorDiedError):
@@ -278,6 +285,32 @@ def test_a_constructor_error_reaches_every_call(ray):
     for ref in [broken.method.remote() for _ in range(3)]:
         with pytest.raises(ray.exceptions.ActorDiedError, match="cannot make it from this"):
             ray.get(ref, timeout=20)
+
+
+def test_what_a_constructor_is_given_stays_until_it_has_run(ray):
+    """References inside of arguments, though nothing else holds them and other actors are created meanwhile."""
+
+    @ray.remote
+    class Reader:
+        def __init__(self, refs):
+            self.value = ray.get(refs[0])
+
+        def read(self):
+            return self.value
+
+    @ray.remote(num_cpus=4)
+    class Everything:
+        def ready(self):
+            return True
+
+    everything = Everything.remote()
+    ray.get(everything.ready.remote())
+    reader = Reader.options(num_cpus=1).remote([ray.put("kept")])
+    other = Reader.options(num_cpus=0).remote([ray.put("other")])
+    assert ray.get(other.read.remote(), timeout=20) == "other"
+    ray.kill(everything)
+
+    assert ray.get(reader.read.remote(), timeout=20) == "kept"
 
 
 def test_constructor_arguments_may_be_references(ray):

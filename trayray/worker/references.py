@@ -8,6 +8,7 @@ Not here: sending (``peers``), the arena (``objects``), values' layout (``wire.s
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
@@ -15,7 +16,12 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, final
 from weakref import WeakValueDictionary
 
 from trayray.core.loans import LoanBook
-from trayray.exceptions import ObjectLostError, OwnerDiedError, RaySystemError
+from trayray.exceptions import (
+    ObjectLostError,
+    OufOfBandObjectRefSerializationException,
+    OwnerDiedError,
+    RaySystemError,
+)
 from trayray.model.ids import JobID, TaskID
 from trayray.wire.messages import ERROR, RefInfo, Release, Value
 from trayray.wire.serialization import noted, serialize
@@ -30,6 +36,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+
+#: Ray's setting, in the environment: "0" forbids pickling references by other means than calls and objects.
+_ALLOWED = "allow_out_of_band_object_ref_serialization"
 
 
 class Waiter(Protocol):
@@ -117,15 +126,20 @@ class ObjectRef(Generic[T_co]):
 
     # --- travelling ---
 
-    def __reduce__(self) -> tuple[Callable[..., ObjectRef[Any]], tuple[bytes, str]]:
+    def __reduce__(self) -> tuple[Callable[..., ObjectRef[Any]], tuple[str | bytes, ...]]:
         core = _connected(self)
-        core.references.export(self)
         refs = noted.refs
-        if refs is not None:
-            refs.append(self)
-        else:
-            core.references.pin_out_of_band(self)
+        if refs is None:
+            return _reduce_out_of_band(core, self)
+        core.references.export(self)
+        refs.append(self)
         return revive, (self._id, self._owner or core.address)
+
+    def __copy__(self) -> ObjectRef[T_co]:
+        return self  # there is one reference for an object in a process, and copying is no pickling
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> ObjectRef[T_co]:
+        return self
 
 
 def revive(object_id: bytes, owner: str) -> ObjectRef[Any]:
@@ -134,6 +148,52 @@ def revive(object_id: bytes, owner: str) -> ObjectRef[Any]:
     if core is None:
         return ObjectRef(object_id, owner)
     return core.references.adopt(object_id, owner)
+
+
+def _reduce_out_of_band(
+    core: CoreWorker, ref: ObjectRef[Any]
+) -> tuple[Callable[..., ObjectRef[Any]], tuple[str | bytes, ...]]:
+    """How ``ref`` is pickled outside of arguments, results and objects: nobody can tell where the pickle goes.
+
+    Raises:
+        OufOfBandObjectRefSerializationException: the environment forbids it.
+    """
+    allowed = os.environ.get(f"TRAYRAY_{_ALLOWED}", os.environ.get(f"RAY_{_ALLOWED}", "1"))
+    if allowed.lower() in ("0", "false"):
+        raise OufOfBandObjectRefSerializationException(
+            f"{ref!r} was pickled outside of the arguments and results of tasks, which TRAYRAY_{_ALLOWED}=0 (or "
+            "RAY_...) forbids. Pass the reference to a task, return it, or put it inside a list; or set the variable "
+            "to 1: the object then stays as long as this process."
+        )
+    core.references.export(ref)
+    core.references.pin_out_of_band(ref)
+    return revive_out_of_band, (ref._id, ref._owner or core.address, core.welcome.session)
+
+
+def revive_out_of_band(object_id: bytes, owner: str, session: str) -> ObjectRef[Any]:
+    """The reference that a pickle of the user's names; unpickling calls this.
+
+    Raises:
+        RaySystemError: this process belongs to no cluster, or to another one than the reference.
+    """
+    check_session(f"ObjectRef({object_id.hex()})", session)
+    return revive(object_id, owner)
+
+
+def check_session(what: str, session: str) -> None:
+    """Raise unless this process belongs to the cluster that ``what``, which was pickled by the user, came from.
+
+    Raises:
+        RaySystemError: it does not.
+    """
+    core = core_worker()
+    present = None if core is None else core.welcome.session
+    if present != session:
+        where = "to none" if present is None else f"to that of {present}"
+        raise RaySystemError(
+            f"{what} belongs to the cluster of {session}, but this process {where}. It can be loaded only in processes "
+            "of its own cluster, while that runs; call init(address=...) with its address first"
+        )
 
 
 def _connected(ref: ObjectRef[Any]) -> CoreWorker:
@@ -147,11 +207,11 @@ def _connected(ref: ObjectRef[Any]) -> CoreWorker:
 class ThreadWaiter:
     """Blocks one thread until ``count`` values are there, or one of them is an error when ``eager``."""
 
-    __slots__ = ("_eager", "_lock", "remaining")
+    __slots__ = ("_lock", "eager", "remaining")
 
     def __init__(self, count: int, *, eager: bool) -> None:
         self.remaining = count
-        self._eager = eager
+        self.eager = eager
         self._lock = threading.Lock()
         self._lock.acquire()
 
@@ -160,10 +220,15 @@ class ThreadWaiter:
             return
         self.remaining -= 1
         value = ref._value
-        if self._eager and value is not None and value.kind == ERROR:
+        if self.eager and value is not None and value.kind == ERROR:
             self.remaining = 0
         if self.remaining <= 0:
             self._lock.release()
+
+    def abandon(self) -> None:
+        """Let the thread go on though values are missing; under `ReferenceTable.lock`, while some are."""
+        self.remaining = 0
+        self._lock.release()
 
     def wait(self, timeout: float | None) -> bool:
         """True once satisfied, False at the timeout (seconds)."""
@@ -254,6 +319,11 @@ class ReferenceTable:
         """``ref`` is about to leave the process inside a pickle."""
         with self.lock:
             self.known[ref._id] = ref
+
+    @property
+    def pins_out_of_band(self) -> bool:
+        """Whether references must stay because the user pickled them."""
+        return bool(self._out_of_band)
 
     def pin_out_of_band(self, ref: ObjectRef[Any]) -> None:
         """``ref`` was pickled by the user's own means: nobody can tell where it goes, so it stays for good."""

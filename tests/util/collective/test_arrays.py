@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -105,3 +108,8 @@ def test_backends():
         Backend("NCCL")
     with pytest.raises(ValueError, match="no collective backend 'mpi'"):
         Backend("mpi")
+
+
+def test_numpy_is_needed_only_where_it_is_used():
+    program = "import sys; sys.modules['numpy'] = None; import trayray.util.collective"
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

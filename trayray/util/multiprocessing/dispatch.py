@@ -20,6 +20,7 @@ import attrs
 from trayray.api.blocking import get, kill, wait
 from trayray.exceptions import ActorDiedError, ActorHandleNotFoundError, RaySystemError
 from trayray.task_error import RayTaskError
+from trayray.wire.serialization import copied
 from trayray.worker.current import core_worker
 from trayray.worker.references import ObjectRef
 
@@ -53,7 +54,7 @@ def _outcome(function: Callable[..., Any], args: Any, kwds: dict[str, Any]) -> O
         return True, function(*args, **kwds)
     except Exception as error:  # noqa: BLE001 -- the user's function; raised where the result is collected
         name = getattr(function, "__name__", type(function).__name__)
-        return False, RayTaskError.from_exception(error, function_name=name, pid=os.getpid())
+        return False, RayTaskError.from_exception(error, function_name=name, pid=os.getpid(), copied=copied)
 
 
 def own_error(error: BaseException) -> BaseException:

@@ -91,6 +91,7 @@ ROUND_TRIPS: list[RayError] = [
     exceptions.TaskCancelledError(TaskID.for_fake_task(JobID.from_int(1)), "by the user"),
     exceptions.TaskCancelledError(error_message="by the user"),
     exceptions.TaskCancelledError(),
+    exceptions.TaskCancelledError("t1", step="kill"),
     RayTaskError("f", "Traceback (most recent call last):\nValueError: x\n", ValueError("x")),
     RayTaskError("f", "text", KeyError(1), "trayray::f", 1, "ip", "<A>", "aa").as_instanceof_cause(),
     exceptions.LocalRayletDiedError(),
@@ -140,6 +141,7 @@ ROUND_TRIPS: list[RayError] = [
     exceptions.ActorUnschedulableError(error_message="no such node"),
     exceptions.StreamingGeneratorReplayInconsistentError("s"),
     exceptions.RayChannelError("s"),
+    exceptions.DeadlockError("A.f() waits for itself", ("A.f", "B.g")),
     exceptions.RayChannelTimeoutError("s", "trace"),
     exceptions.RayCgraphCapacityExceeded("s"),
     exceptions.RayDirectTransportError("s"),
@@ -208,6 +210,7 @@ def test_import_is_cheap():
         ),
         (exceptions.GetTimeoutError(), ["Get timed out: some object(s) not ready."]),
         (exceptions.TaskCancelledError("t1", "by the driver"), ["Task: t1 was cancelled.", "by the driver"]),
+        (exceptions.TaskCancelledError("t1", step="pending"), ["Task: t1 was cancelled.", "'pending'", "had not begun"]),
         (exceptions.ActorDiedError(error_msg="Victim was killed"), ["Victim was killed"]),
     ],
 )

@@ -6,6 +6,7 @@ Names are loaded at their first use, so that importing the package costs next to
     core                decisions: pure, synchronous
     wire, link          messages, and the links that carry them
     gcs, node, worker   the processes' services
+    dag                 lazy graphs
     api, cli, util      what users call
 """
 
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from trayray.version import RAY_VERSION, __version__
 
 if TYPE_CHECKING:
-    from trayray import actor, exceptions, remote_function, runtime_context, util
+    from trayray import actor, cloudpickle, cross_language, dag, exceptions, remote_function, runtime_context, util
     from trayray.actor import ActorHandle
     from trayray.api.blocking import (
         available_resources,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from trayray.api.decorators import method, remote, task
     from trayray.api.initialize import init, is_initialized, shutdown
     from trayray.api.install import install_as_ray
+    from trayray.cross_language import cpp_function, java_actor_class, java_function
     from trayray.model.ids import (
         ActorClassID,
         ActorID,
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
         WorkerID,
     )
     from trayray.runtime_context import get_runtime_context
+    from trayray.worker.generators import DynamicObjectRefGenerator, ObjectRefGenerator
     from trayray.worker.references import ObjectRef
     from trayray.worker.references import ObjectRef as ObjectID
 
@@ -59,16 +62,29 @@ _HOMES = {
     "trayray.api.decorators": "method remote task",
     "trayray.api.initialize": "init is_initialized shutdown",
     "trayray.api.install": "install_as_ray",
+    "trayray.cross_language": "cpp_function java_actor_class java_function",
     "trayray.model.ids": (
         "ActorClassID ActorID ClusterID FunctionID JobID NodeID PlacementGroupID TaskID UniqueID WorkerID"
     ),
     "trayray.runtime_context": "get_runtime_context",
+    "trayray.worker.generators": "DynamicObjectRefGenerator ObjectRefGenerator",
     "trayray.worker.references": "ObjectRef",
 }
 #: Where each lazily loaded name lives.
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 _SUBMODULES = frozenset(
-    {"actor", "cluster_utils", "exceptions", "job_config", "remote_function", "runtime_context", "util"}
+    {
+        "actor",
+        "cloudpickle",
+        "cluster_utils",
+        "cross_language",
+        "dag",
+        "exceptions",
+        "job_config",
+        "remote_function",
+        "runtime_context",
+        "util",
+    }
 )
 
 
@@ -97,11 +113,13 @@ __all__ = (
     "ActorHandle",
     "ActorID",
     "ClusterID",
+    "DynamicObjectRefGenerator",
     "FunctionID",
     "JobID",
     "NodeID",
     "ObjectID",
     "ObjectRef",
+    "ObjectRefGenerator",
     "PlacementGroupID",
     "TaskID",
     "UniqueID",
@@ -110,7 +128,11 @@ __all__ = (
     "actor",
     "available_resources",
     "cancel",
+    "cloudpickle",
     "cluster_resources",
+    "cpp_function",
+    "cross_language",
+    "dag",
     "exceptions",
     "get",
     "get_actor",
@@ -119,6 +141,8 @@ __all__ = (
     "init",
     "install_as_ray",
     "is_initialized",
+    "java_actor_class",
+    "java_function",
     "kill",
     "method",
     "nodes",

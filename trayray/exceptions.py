@@ -8,25 +8,45 @@ deciding which error a failure is, and retries.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 
 from trayray.task_error import CrossLanguageError as CrossLanguageError
 from trayray.task_error import RayError as RayError
 from trayray.task_error import RayTaskError as RayTaskError
 from trayray.task_error import UnserializableException as UnserializableException
 
+#: How a cancelled call can end.
+CancelStep = Literal["pending", "checkpoint", "interrupt", "async", "kill"]
+
+_STEPS: Final[dict[str, str]] = {
+    "pending": "it had not begun and never will",
+    "checkpoint": "it ended by itself after it was told",
+    "interrupt": "KeyboardInterrupt was raised in it",
+    "async": "it was cancelled in its event loop",
+    "kill": "its worker process was killed",
+}
+
 
 class TaskCancelledError(RayError):
-    """Raised when the task, or one that it depends on, was cancelled."""
+    """Raised when the task, or one that it depends on, was cancelled.
 
-    def __init__(self, task_id: object = None, error_message: str | None = None) -> None:
+    ``step`` says what it took: "pending" (it had not begun), "checkpoint" (it ended by itself, told by `is_canceled`),
+    "interrupt" (KeyboardInterrupt in its thread), "async" (cancelled in its event loop), "kill" (its process was
+    killed); None where that is not known.
+    """
+
+    def __init__(
+        self, task_id: object = None, error_message: str | None = None, *, step: CancelStep | None = None
+    ) -> None:
         super().__init__(task_id, error_message)
         self.task_id = task_id
         self.error_message = error_message
+        self.step = step
 
     def __str__(self) -> str:
         parts = [f"Task: {self.task_id} was cancelled." if self.task_id else "", self.error_message or ""]
-        return " ".join(filter(None, parts)) or "The task was cancelled."
+        text = " ".join(filter(None, parts)) or "The task was cancelled."
+        return text if self.step is None else f"{text} Step {self.step!r}: {_STEPS[self.step]}."
 
 
 class UserCodeException(RayError):
@@ -342,6 +362,22 @@ class GetTimeoutError(RayError, TimeoutError):
     """Raised when ``get`` did not have all values in time. The tasks go on; get them again or cancel them."""
 
     _default = "Get timed out: some object(s) not ready."
+
+
+class DeadlockError(RayError):
+    """Raised by a ``get`` or ``wait`` that could never end, because what it waits for waits for it.
+
+    The text tells the whole circle. ``calls``: names of the calls in it. Of all that wait for each other only the one
+    that began to wait last is given up, so that the others can go on.
+    """
+
+    def __init__(self, message: str, calls: tuple[str, ...] = ()) -> None:
+        super().__init__(message, calls)
+        self.message = message
+        self.calls = calls
+
+    def __str__(self) -> str:
+        return self.message
 
 
 class PlasmaObjectNotAvailable(RayError):

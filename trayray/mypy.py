@@ -2,8 +2,9 @@
 
 Enabled in mypy's configuration with ``plugins = trayray.mypy``; nothing else imports it. mypy ignores what a class
 decorator returns and has no type that maps a class onto its remote methods. The plugin gives a class decorated with
-``remote`` its ``.remote`` and ``.options``, gives bound methods the same, and lets a reference stand for any argument
-of ``.remote``, keywords included. Not here: what checkers do by themselves (``api.shapes``), pyright (``cli.typings``).
+``remote`` its ``.remote``, ``.options`` and ``.bind``, gives bound methods the same, and lets a reference stand for any
+argument of ``.remote``, keywords included. Not here: what checkers do by themselves (``api.shapes``), pyright
+(``cli.typings``).
 """
 
 # The parameters of mypy's own `copy_modified` have defaults of an unstated type.
@@ -48,6 +49,7 @@ _HOME_OF: Final = {
     "ActorMethod": _ACTORS,
     "Method": _ACTORS,
     "OptionsCall": _ACTORS,
+    "BindCall": _ACTORS,
 }
 _MARKER: Final = f"{_ACTORS}.GivenByPlugin"
 _REMOTE: Final = "trayray.api.decorators.remote"
@@ -56,12 +58,12 @@ _FACTORIES: Final = {
     f"{_SHAPES}.decorating.{name}.__call__" for name in ("RemoteDecorator", "TaskDecorator", "MethodDecorator")
 }
 #: What a decorated class, and a bound method, has besides its own attributes.
-_ADDED: Final = ("remote", "options")
+_ADDED: Final = ("remote", "options", "bind")
 _ITERATORS: Final = {f"typing.{name}" for name in ("Generator", "Iterator", "AsyncGenerator", "AsyncIterator")}
 
 
 def _give_class_its_remote(ctx: ClassDefContext) -> bool:
-    """Declare ``.remote`` and ``.options`` on a decorated class; False asks for another pass."""
+    """Declare ``.remote``, ``.options`` and ``.bind`` on a decorated class; False asks for another pass."""
     marker = ctx.api.named_type_or_none(_MARKER)
     if marker is None:
         return False
@@ -124,7 +126,7 @@ class _Builder:
 
 
 def _class_attribute(ctx: AttributeContext) -> Type:
-    """The type of ``.remote`` or ``.options`` of a remote class."""
+    """The type of ``.remote``, ``.options`` or ``.bind`` of a remote class."""
     checker, declared = ctx.api, get_proper_type(ctx.default_attr_type)
     assert isinstance(checker, TypeChecker)
     if not isinstance(declared, Instance) or declared.type.fullname != _MARKER:
@@ -134,6 +136,8 @@ def _class_attribute(ctx: AttributeContext) -> Type:
         owner = get_proper_type(type_object_type(item.type, checker.named_type))
     if isinstance(owner, Overloaded) and name == "remote":
         return Overloaded([build.construct(item) for item in owner.items])
+    if name == "bind" and isinstance(owner, FunctionLike):
+        return build.instance("BindCall", [owner.items[0].ret_type])
     if not isinstance(owner, CallableType):
         return AnyType(TypeOfAny.special_form)
     if name == "remote":
@@ -142,7 +146,7 @@ def _class_attribute(ctx: AttributeContext) -> Type:
 
 
 def _function_attribute(ctx: AttributeContext) -> Type:
-    """The type of ``.remote`` or ``.options`` of a function: only bound methods have them."""
+    """The type of ``.remote``, ``.options`` or ``.bind`` of a function: only bound methods have them."""
     checker = ctx.api
     assert isinstance(checker, TypeChecker)
     function, name = get_proper_type(ctx.type), getattr(ctx.context, "name", "remote")

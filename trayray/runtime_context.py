@@ -84,7 +84,9 @@ class RuntimeContext:
     def get_placement_group_id(self) -> str | None:
         """The placement group that this code runs in; None outside one."""
         self._core()
-        return None
+        actor, task = actor_self(), running.get()
+        group = actor.placement_group if actor is not None else b"" if task is None else task.placement_group
+        return group.hex() or None
 
     def get_assigned_resources(self) -> dict[str, float]:
         """What the running task or actor holds."""
@@ -128,15 +130,18 @@ class RuntimeContext:
         return str(Path(self._core().welcome.sockets).parent.parent)
 
     def is_canceled(self) -> bool:
-        """Whether the running task was cancelled.
+        """Whether the running task or actor call was cancelled: it may end in its own way, within a grace.
 
         Raises:
-            RuntimeError: in a driver.
+            RuntimeError: in a driver; in an asynchronous actor, whose calls get CancelledError instead.
         """
         task = self._task()
-        if task is None:
-            raise RuntimeError("is_canceled() is for tasks and actor calls; this is a driver")
-        return task.cancelled
+        executor = self._core().executor
+        if task is None or executor is None:
+            raise RuntimeError("is_canceled() is for tasks and calls of synchronous actors; this is a driver")
+        if executor.is_async:
+            raise RuntimeError("is_canceled() is not supported in an asynchronous actor: its calls get CancelledError")
+        return task.task_id in executor.cancelled.calls
 
     @property
     def namespace(self) -> str:
@@ -179,7 +184,7 @@ class RuntimeContext:
     @property
     def should_capture_child_tasks_in_placement_group(self) -> bool:
         """Whether tasks started here go to the present placement group; true in a driver, as in Ray."""
-        return self._task() is None
+        return bool(self._core().captured) or (running.get() is None and actor_self() is None)
 
 
 _context = RuntimeContext()

@@ -3,6 +3,7 @@ import os
 import pathlib
 import signal
 import socket
+import urllib.request
 
 import pytest
 from click.testing import CliRunner
@@ -203,3 +204,19 @@ def test_unusable_command_line_is_named(arguments: list[str], says: str):
 
     assert done.exit_code == 2
     assert says in done.output
+
+
+def test_metrics_at_a_port_of_ones_choice(place: Place):
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        port = sock.getsockname()[1]
+    started = place.trayray("start", "--head", "--port=0", "--num-cpus=1", STORE, f"--metrics-export-port={port}")
+    assert started.returncode == 0, started.stderr
+    place.driver("""
+        from trayray.util.metrics import Counter
+        ray.init(address="auto")
+        Counter("by_a_driver_that_ends").inc(3)
+    """)
+
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
+        lines = response.read().decode().splitlines()
+    assert [line for line in lines if line.startswith("ray_by_a_driver_that_ends_total{") and line.endswith(" 3.0")]

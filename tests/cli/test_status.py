@@ -115,6 +115,18 @@ def test_usage_is_what_is_not_available():
     assert lines[start + 1 : start + 4] == [" 0.1/1.3 CPU", " 1.00GiB/3.00GiB memory", ""]
 
 
+def test_what_placement_groups_reserve_is_used_only_as_far_as_it_is():
+    group = "ab" * 18
+    amounts = {f"CPU_group_{group}": 3.0, f"CPU_group_0_{group}": 1.0, f"CPU_group_1_{group}": 2.0}
+    found = status(available={"CPU": 4.0, f"CPU_group_{group}": 2.5, f"CPU_group_0_{group}": 0.5})
+    found.nodes[0].resources = {"CPU": 8.0, **amounts, f"bundle_group_{group}": 2000.0}
+
+    lines = list(report(found, "now"))
+
+    start = lines.index("Total Usage:")
+    assert lines[start + 1 : start + 3] == [" 1.5/8.0 CPU (0.5 used of 3.0 reserved in placement groups)", ""]
+
+
 def test_dead_nodes_are_failures():
     lines = list(report(status(leases=1), "now"))
 

@@ -18,10 +18,10 @@ def _members(stub: str, name: str) -> list[str]:
     return [member.name for member in found.body if isinstance(member, ast.FunctionDef)]
 
 
-def test_bound_methods_get_remote_and_options() -> None:
+def test_bound_methods_get_remote_options_and_bind() -> None:
     stub = with_remote(SOURCE)
 
-    assert _members(stub, "MethodType") == ["remote", "options", "__name__"]
+    assert _members(stub, "MethodType") == ["remote", "options", "bind", "__name__"]
     assert _members(stub, "Other") == []
 
 

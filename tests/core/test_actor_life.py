@@ -8,6 +8,7 @@ from trayray.core.actor_life import (
     TRANSITIONS,
     Actor,
     ActorTable,
+    EndTogether,
     EndWorker,
     NameTaken,
     Place,
@@ -352,20 +353,103 @@ def test_actors_end_with_the_process_that_created_them() -> None:
     table = alive(max_restarts=-1)
     table.register(actor(Y, owner="another"), get_if_exists=False)
 
-    end, publish = table.owner_gone(OWNER)
-    assert isinstance(end, EndWorker)
-    assert (end.worker, end.graceful, publish) == (b"w", False, Publish(X))
+    assert table.owner_gone(OWNER) == [EndTogether(((b"w", 1),))]
+    assert state(table, X) is State.ALIVE, "until its turn comes"
+    assert table.leaves(b"w") == [Publish(X)]
     assert state(table, X) is State.DEAD
+    assert "its owner" in table.actors[X].cause
     assert state(table, Y) is State.PENDING
 
 
 def test_actors_end_with_their_job() -> None:
-    table = alive()
+    table = alive(max_restarts=-1)
     table.register(actor(Y, job=b"another"), get_if_exists=False)
 
-    assert table.job_ended(JOB)[-1] == Publish(X)
+    assert table.job_ended(JOB) == [EndTogether(((b"w", 1),))]
+    assert table.leaves(b"w") == [Publish(X)]
     assert state(table, X) is State.DEAD
+    assert "job" in table.actors[X].cause
     assert state(table, Y) is State.PENDING
+
+
+def test_actors_without_a_process_end_at_once() -> None:
+    table = created()
+    table.register(actor(Y), get_if_exists=False)
+
+    assert table.job_ended(JOB) == [Unplace(X), Publish(X), Publish(Y)]
+
+
+def several(*owners: str) -> ActorTable:
+    """Living actors 0, 1, ... with workers w0, w1, ..., addresses a0, a1, ... and these owners."""
+    table = ActorTable()
+    for index, owner in enumerate(owners):
+        actor_id, worker = bytes([index]), f"w{index}".encode()
+        table.register(actor(actor_id, name=f"n{index}", owner=owner), get_if_exists=False)
+        table.create(actor_id, b"spec", *NEEDS)
+        table.placed(actor_id, worker, f"a{index}")
+        table.started(actor_id)
+    return table
+
+
+def test_actors_that_end_together_are_numbered_in_the_order_of_their_creation() -> None:
+    assert several(OWNER, OWNER, OWNER).job_ended(JOB) == [EndTogether(((b"w0", 1), (b"w1", 2), (b"w2", 3)))]
+
+
+def test_what_the_actors_of_a_dead_owner_have_created_ends_with_them() -> None:
+    """In one group, so that the youngest comes first there too."""
+    table = several(OWNER, "a0", "a1", "another")
+
+    assert table.owner_gone(OWNER) == [EndTogether(((b"w0", 1), (b"w1", 2), (b"w2", 3)))]
+    assert table.actors[b"\3"].ending == ""
+
+
+def test_a_driver_s_actors_end_with_the_others_of_its_job() -> None:
+    table = several("driver", "a task")
+
+    (end,) = table.owner_gone("driver", JOB)
+    assert isinstance(end, EndTogether)
+    assert set(end.members) == {(b"w0", 1), (b"w1", 2)}
+    assert ("owner" in table.actors[b"\0"].ending, "job" in table.actors[b"\1"].ending) == (True, True)
+
+
+def test_an_actor_that_is_ending_has_given_its_name_away() -> None:
+    table = several(OWNER)
+    table.job_ended(JOB)
+
+    assert table.find("space", "n0") is None
+    table.register(actor(Y, name="n0"), get_if_exists=False)
+    table.leaves(b"w0")
+    assert table.find("space", "n0") is table.actors[Y]
+
+
+def test_an_actor_that_is_ending_ends_once() -> None:
+    table = several(OWNER)
+    table.actors[b"\0"].max_restarts = -1
+    table.job_ended(JOB)
+
+    assert table.job_ended(JOB) == table.owner_gone(OWNER) == table.unreachable(b"\0") == []
+    assert table.worker_gone(b"w0", "it crashed") == [Publish(b"\0")], "and is not restarted"
+    assert state(table, b"\0") is State.DEAD
+    assert "job" in table.actors[b"\0"].cause
+    assert table.leaves(b"w0") == []
+
+
+def test_an_actor_that_is_ending_can_be_killed() -> None:
+    table = several(OWNER)
+    table.job_ended(JOB)
+
+    assert table.kill(b"\0", no_restart=True, reason="killed") == [
+        EndWorker(b"w0", False, "killed"),
+        Publish(b"\0"),
+    ]
+
+
+def test_no_actor_outlives_its_node() -> None:
+    table = alive(detached=True)
+
+    assert table.node_leaves("its node ends") == [EndTogether(((b"w", 1),))]
+    table.leaves(b"w")
+    assert "its node ends" in table.actors[X].cause
 
 
 @pytest.mark.parametrize("make", [created, placed, alive])

@@ -280,7 +280,7 @@ def test_a_dead_idle_worker_is_not_granted() -> None:
     assert table.schedule() == [NeedWorkers(A, 1)]
 
 
-def test_a_gone_client_s_everything_comes_back() -> None:
+def test_a_gone_client_s_leases_are_held_until_their_workers_have_ended() -> None:
     table = table_of(3, CPU=3)
     want(table, b"gone", 2)
     want(table, b"other")
@@ -288,8 +288,12 @@ def test_a_gone_client_s_everything_comes_back() -> None:
     table.want(b"gone", 1, 5)
 
     assert {held.worker for held in table.client_gone(b"gone")} == {b"w2", b"w1"}
-    assert available(table) == {"CPU": 2}
+    assert available(table) == {}, "they may still be cleaning up"
     assert {client for client, _ in table.demands} == {b"other"}
+    assert table.client_gone(b"gone") == []
+    for worker in (b"w2", b"w1"):
+        table.worker_gone(worker)
+    assert available(table) == {"CPU": 2}
     assert table.idle.get(A, []) == [], "their workers may still run its tasks"
 
 
@@ -491,7 +495,8 @@ def test_a_client_that_goes_and_comes_again_is_told_anew() -> None:
     table = table_of(2, CPU=1)
     want(table, b"other", 2)
     for _ in range(2):
-        table.client_gone(b"holder")
+        for held in table.client_gone(b"holder"):
+            table.worker_gone(held.worker)
         table.want(b"other", 1, 0)
         want(table, b"holder")
         assert clients(table.schedule()) == [b"holder"]

@@ -452,3 +452,27 @@ def test_time_does_not_matter_without_leases_or_to_a_task_alone(names: tuple[str
     queue.plan(0.0)
 
     assert queue.next_deadline() is None
+
+
+def test_nothing_is_pushed_behind_a_task_that_is_being_cancelled() -> None:
+    queue = queue_of("a", leases=[1])
+    queue.plan(0.0)
+    assert queue.cancelling(b"a") == 1
+    queue.depth = MAX_DEPTH
+    queue.submit(*jobs("b"))
+    assert queue.plan(0.001).pushes == []
+    queue.finished(1, [b"a"], 0.002)
+    assert queue.plan(0.002).pushes == [(1, jobs("b"))]
+
+
+def test_a_task_that_no_worker_has_is_cancelled_without_one() -> None:
+    assert queue_of("a").cancelling(b"a") is None
+
+
+def test_the_first_in_flight_is_the_one_that_runs() -> None:
+    queue = queue_of("a", "b", leases=[1])
+    queue.depth = MAX_DEPTH
+    queue.plan(0.0)
+    assert (queue.runs(b"a"), queue.runs(b"b"), queue.runs(b"c")) == (True, False, False)
+    queue.finished(1, [b"a"], 0.0)
+    assert queue.runs(b"b")

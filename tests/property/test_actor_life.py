@@ -15,6 +15,7 @@ from trayray.core.actor_life import (
     Action,
     Actor,
     ActorTable,
+    EndTogether,
     EndWorker,
     NameTaken,
     Place,
@@ -50,10 +51,12 @@ class Facts:
 
 @dataclass
 class Process:
-    """A worker that runs an actor; `told` when it was asked to end or ends by itself."""
+    """A worker that runs an actor; `told` when it was asked to end or ends by itself, `waits` from the moment that it
+    is to end with others until its turn has come."""
 
     actor_id: bytes
     told: bool = False
+    waits: bool = False
 
 
 class ActorsAgainstWorld(RuleBasedStateMachine):
@@ -100,11 +103,30 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
                     assert worker in self.processes, "a process that is none was told to end"
                     self.processes[worker].told = True
                     assert graceful == in_good_order
+                case EndTogether(members):
+                    turns = [turn for _, turn in members]
+                    assert len(set(turns)) == len(turns), "two have the same turn"
+                    for worker, turn in members:
+                        assert worker in self.processes, "a process that is none was told to end"
+                        assert not self.processes[worker].waits, "it waits for its turn already"
+                        self.processes[worker].waits = True
+                        assert turn == list(self.table.actors).index(self.processes[worker].actor_id) + 1
                 case Publish(actor_id):
                     self.seen[actor_id] = self.view(actor_id)
 
     def living(self) -> list[Actor]:
         return [actor for actor in self.table.actors.values() if actor.state is not State.DEAD]
+
+    def reachable(self) -> list[Actor]:
+        """Living actors but those that are to end with others."""
+        ending = {process.actor_id for process in self.processes.values() if process.waits}
+        return [actor for actor in self.living() if actor.actor_id not in ending]
+
+    def end_with_others(self, actor_id: bytes) -> None:
+        """At once, or, where there is a process, as soon as its turn comes."""
+        worker = self.table.actors[actor_id].worker
+        if not worker:
+            self.facts[actor_id].ended = True
 
     # --- registration ---
 
@@ -133,7 +155,7 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
     ) -> None:
         actor_id = self.draw_actor(data) if again else bytes([len(self.table.actors)])
         known = self.table.actors.get(actor_id)
-        holders = [a for a in self.living() if name and (a.namespace, a.name) == (namespace, name)]
+        holders = [a for a in self.reachable() if name and (a.namespace, a.name) == (namespace, name)]
         new = Actor(actor_id, name, namespace, "Class", JOBS[owner], OWNERS[owner], detached, max_restarts, b"handle")
         if known is None and holders and not get_if_exists:
             with pytest.raises(NameTaken, match=f"'{name}' already exists"):
@@ -222,7 +244,9 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
         worker = self.draw_process(data)
         process = self.processes.pop(worker)
         facts, actor = self.facts[process.actor_id], self.table.actors[process.actor_id]
-        if not facts.ended:
+        if process.waits:
+            facts.ended = True
+        elif not facts.ended:
             facts.crashes += 1
             facts.ended = 0 <= actor.max_restarts < facts.crashes
         self.carry_out(self.table.worker_gone(worker, f"{worker!r} crashed"))
@@ -253,15 +277,25 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
         self.carry_out(self.table.unreachable(actor_id), in_good_order=True)
         if actor is None:
             self.dropped.add(actor_id)
-        elif not actor.detached:
+        elif not actor.detached and not actor.ending:
             self.facts[actor_id].ended = True
+
+    @precondition(lambda self: any(process.waits for process in self.processes.values()))
+    @rule(data=st.data())
+    def a_turn_comes(self, data: st.DataObject) -> None:
+        worker = data.draw(st.sampled_from(sorted(w for w, process in self.processes.items() if process.waits)))
+        process = self.processes[worker]
+        process.waits, process.told = False, True
+        self.facts[process.actor_id].ended = True
+        self.carry_out(self.table.leaves(worker))
+        assert self.table.leaves(worker) == []
 
     @precondition(lambda self: len(self.living()) > 2)
     @rule(owner=st.sampled_from(OWNERS))
     def an_owner_dies(self, owner: str) -> None:
         for actor_id, actor in self.table.actors.items():
             if actor.owner == owner and not (actor.detached and self.facts[actor_id].created):
-                self.facts[actor_id].ended = True
+                self.end_with_others(actor_id)
         self.carry_out(self.table.owner_gone(owner))
 
     @precondition(lambda self: len(self.living()) > 2)
@@ -269,7 +303,7 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
     def a_job_ends(self, job: bytes) -> None:
         for actor_id, actor in self.table.actors.items():
             if actor.job == job and not actor.detached:
-                self.facts[actor_id].ended = True
+                self.end_with_others(actor_id)
         self.carry_out(self.table.job_ended(job))
 
     # --- what always holds ---
@@ -303,7 +337,7 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
     def a_name_leads_to_its_one_living_actor(self) -> None:
         for namespace in ("x", "y"):
             for name in ("n", "m"):
-                holders = [a for a in self.living() if (a.namespace, a.name) == (namespace, name)]
+                holders = [a for a in self.reachable() if (a.namespace, a.name) == (namespace, name)]
                 assert len(holders) <= 1
                 assert self.table.find(namespace, name) is (holders[0] if holders else None)
 
@@ -331,6 +365,9 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
         for owner, job in zip(OWNERS, JOBS, strict=True):
             self.an_owner_dies(owner)
             self.a_job_ends(job)
+        for worker in [worker for worker, process in self.processes.items() if process.waits]:
+            self.carry_out(self.table.leaves(worker))
+            self.facts[self.processes[worker].actor_id].ended = True
         assert all(actor.detached for actor in self.living())
         self.actors_are_dead_exactly_from_their_end_on()
         self.living_actors_have_what_they_need_and_dead_ones_nothing()

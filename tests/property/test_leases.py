@@ -121,7 +121,11 @@ class LeasesAgainstBooks(RuleBasedStateMachine):
     @rule(client=clients)
     def a_client_goes(self, client: bytes) -> None:
         mine = {lease for lease, held in self.leases.items() if held.client == client}
-        assert {held.lease for held in self.table.client_gone(client)} == mine
+        left = self.table.client_gone(client)
+        assert {held.lease for held in left} == mine
+        assert self.table.client_gone(client) == []
+        for held in left:
+            assert self.table.worker_gone(held.worker) is held
         for lease in mine:
             del self.leases[lease]  # its worker is not used again
         self.waiting = [entry for entry in self.waiting if entry.client != client]

@@ -10,6 +10,7 @@ import trayray as ray
 from trayray import ObjectRef
 from trayray.actor import ActorProxy
 from trayray.api.shapes.calls import ObjectRefGenerator
+from trayray.dag import FunctionNode
 from trayray.remote_function import RemoteFunction
 
 T = TypeVar("T")
@@ -358,6 +359,14 @@ assert_type(ray.remote(counter.add).remote(int_ref()), ObjectRef[int])
 assert_type(ray.remote(counter.wait_for).remote(1), ObjectRef[str])
 assert_type(ray.remote(counter.stream).remote(1), ObjectRefGenerator[int])
 assert_type(ray.remote(counter.dec).remote(1), ObjectRef[int])
+
+
+# ------------------------------------------------ graphs
+assert_type(f.bind(f.bind(1)), FunctionNode[ObjectRef[float]])
+assert_type(f.bind(1).execute(), ObjectRef[float])
+assert_type(two.bind(1).execute(), tuple[ObjectRef[int], ObjectRef[str]])
+assert_type(count.bind(1).execute(), ObjectRefGenerator[int])
+assert_type(counter.dec.bind(1).execute(), ObjectRef[int])
 
 
 # ------------------------------------------------ users' wrappers

@@ -8,6 +8,7 @@ from typing import TypeVar, assert_type
 import trayray as ray
 from trayray import ObjectRef
 from trayray.api.shapes.calls import ObjectRefGenerator
+from trayray.dag import ClassMethodNode
 
 T = TypeVar("T")
 
@@ -67,6 +68,9 @@ assert_type(Counter.remote(ray.put(1)).dec.remote(ray.put(1)), ObjectRef[int])
 assert_type(Counter.options(name="n", get_if_exists=True).remote(1).items.remote(1), ObjectRefGenerator[str])
 assert_type(Counter.options(num_cpus=1).remote(1, name="b").dec.options(name="m").remote(1), ObjectRef[int])
 assert_type(Plain.remote().pair.remote(), tuple[ObjectRef[int], ObjectRef[str]])
+assert_type(Counter.bind(1, name=Counter.bind()).execute().dec.remote(1), ObjectRef[int])
+assert_type(counter.dec.bind(1), ClassMethodNode[ObjectRef[int]])
+assert_type(Plain.remote().pair.bind(), tuple[ClassMethodNode[ObjectRef[int]], ClassMethodNode[ObjectRef[str]]])
 assert_type(ray.remote(counter.add).remote(1), ObjectRef[int])
 assert_type(ray.remote(Plain.remote().go).remote(), ObjectRef[bool])
 assert_type(use.remote(counter), ObjectRef[int])

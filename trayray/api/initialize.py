@@ -224,7 +224,7 @@ class _Amounts:
         from trayray.node.session import root_dir
 
         settings: Mapping[str, Any] = options.get("_system_config") or {}
-        return NodeConfig(
+        config = NodeConfig(
             root=str(root_dir(options.get("_temp_dir"))),
             num_cpus=self.num_cpus,
             num_gpus=self.num_gpus,
@@ -240,6 +240,8 @@ class _Amounts:
             metrics_port=_port("_metrics_export_port", options.get("_metrics_export_port")),
             metrics_auth=environment("METRICS_AUTH") == "1",
         )
+        config.worker_settings()  # what is wrong with them is said here
+        return config
 
 
 def _port(name: str, port: Any) -> int:

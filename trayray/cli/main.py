@@ -4,11 +4,13 @@ import sys
 
 import click
 
+from trayray.cli.debug import debug
 from trayray.cli.run import Program, run
 from trayray.cli.start import start
 from trayray.cli.status import status
 from trayray.cli.stop import stop
 from trayray.cli.typings import typings
+from trayray.cli.why import why
 from trayray.version import RAY_VERSION, __version__
 
 
@@ -34,11 +36,13 @@ def trayray() -> None:
     """
 
 
+trayray.add_command(debug)
 trayray.add_command(run)
 trayray.add_command(start)
 trayray.add_command(status)
 trayray.add_command(stop)
 trayray.add_command(typings)
+trayray.add_command(why)
 
 
 def main() -> None:

@@ -55,6 +55,12 @@ _LATER = "Accepted, without effect: there is no {} yet."
 )
 @click.option("--node-name", default="", help="Shown instead of the address.")
 @click.option("--temp-dir", type=click.Path(file_okay=False), help="Where the session directory is made.")
+@click.option(
+    "--metrics-export-port",
+    type=click.IntRange(0, 65535),
+    default=0,
+    help="The port of the node's metrics for Prometheus. Default: any free one.",
+)
 @click.option("--block", is_flag=True, help="Stay in the foreground; the cluster ends with this command.")
 @click.option("--include-dashboard", type=bool, expose_value=False, help=_LATER.format("dashboard"))
 @click.option("--dashboard-host", expose_value=False, help=_LATER.format("dashboard"))
@@ -112,7 +118,12 @@ def _node_config(options: dict[str, Any], owner: int) -> NodeConfig:
     try:
         amounts.check()
         config = amounts.node_config(
-            {"_temp_dir": options["temp_dir"], "_memory": options["memory"], "_node_name": options["node_name"]}
+            {
+                "_temp_dir": options["temp_dir"],
+                "_memory": options["memory"],
+                "_node_name": options["node_name"],
+                "_metrics_export_port": options["metrics_export_port"],
+            }
         )
     except (ValueError, TypeError) as error:
         raise click.UsageError(str(error)) from error

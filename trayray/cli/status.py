@@ -6,6 +6,7 @@ Laid out as Ray's, which programs read, with workers and the object store below.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _RULE = "-" * 63
 #: Resources that are counted in bytes.
 _BYTES = ("memory", "object_store_memory")
+#: Resources that bundles of placement groups have: `CPU_group_<id>` a group's, `CPU_group_<index>_<id>` one bundle's.
+_IN_GROUP = re.compile(r"_group_(?:(\d+)_)?[0-9a-f]{36}$")
 
 
 @click.command()
@@ -31,7 +34,7 @@ def status(address: str | None) -> None:
     from trayray.cli.terminal import open_console
     from trayray.exceptions import RayError
 
-    session = _find(address)
+    session = find(address)
     try:
         found = cluster_status(session)
     except FileNotFoundError:
@@ -44,8 +47,13 @@ def status(address: str | None) -> None:
         console.print(line, style="bold" if heading else None)
 
 
-def _find(address: str | None) -> Session:
-    from trayray.api.session import environment
+def find(address: str | None) -> Session:
+    """The cluster that a command is about: at ``address``, else the latest of this user.
+
+    Raises:
+        ClickException: there is none; the text says what to do.
+    """
+    from trayray.model.settings import environment
     from trayray.node.session import find_session, root_dir
 
     address = address or environment("ADDRESS") or "auto"
@@ -90,16 +98,29 @@ def report(found: ClusterStatus, time: str) -> Iterator[str]:
 
 
 def _usage(nodes: list[v1.Node], available: dict[str, float]) -> Iterator[str]:
-    """One line a resource: in use, and all there is. What only names a node is left out."""
+    """One line a resource: in use, all there is, and what placement groups reserve of it.
+
+    What only names a node is left out. What is reserved and not in use does not count as used.
+    """
     total: dict[str, float] = {}
     for node in nodes:
         for name, amount in node.resources.items():
             total[name] = total.get(name, 0.0) + amount
+    reserved: dict[str, tuple[float, float]] = {}
+    for name in [name for name in total if _IN_GROUP.search(name)]:
+        resource, index = _IN_GROUP.split(name)[:2]
+        amount = total.pop(name)
+        if index is None:  # the whole group's
+            used, all_of_it = reserved.get(resource, (0.0, 0.0))
+            reserved[resource] = (used + amount - available.get(name, 0.0), all_of_it + amount)
     for name in sorted(total):
         if name.startswith("node:") or not total[name]:
             continue
-        used = round(total[name] - available.get(name, 0.0), 4)
-        yield f" {_bytes(used)}/{_bytes(total[name])} {name}" if name in _BYTES else f" {used}/{total[name]} {name}"
+        inside, set_aside = reserved.get(name, (0.0, 0.0))
+        amounts = (total[name] - available.get(name, 0.0) - set_aside + inside, total[name], inside, set_aside)
+        texts = [_bytes(amount) if name in _BYTES else str(round(amount, 4)) for amount in amounts]
+        more = f" ({texts[2]} used of {texts[3]} reserved in placement groups)" if set_aside else ""
+        yield f" {texts[0]}/{texts[1]} {name}{more}"
 
 
 def _demand(demand: v1.PendingDemand) -> str:

@@ -68,7 +68,7 @@ def _stop(session: Session, force: bool, grace_period: float) -> int:
         return 0
     with Watched([pid]) as node:
         if not node.pids or not is_node(pid):
-            session.clean()
+            session.remove()
             return 0
         with Watched(descendants(pid)) as others:
             count = 1 + len(others.pids)
@@ -81,7 +81,7 @@ def _stop(session: Session, force: bool, grace_period: float) -> int:
                     others.signal(signal.SIGKILL, other)
                 others.wait(_KILLED_SECONDS)
             left = [*node.pids, *others.pids]
-    session.clean()
+    session.remove()
     if left:
         raise click.ClickException(f"processes {', '.join(map(str, left))} have been killed, but do not end")
     return count

@@ -19,7 +19,7 @@ import click
 _CLASS = "class MethodType:\n"
 _HEAD = """\
 # Written by `trayray typings`; write it again when pyright was updated. pyright's own types.pyi follows, where
-# MethodType has got `remote` and `options`: actors' methods that are not decorated have them.
+# MethodType has got `remote`, `options` and `bind`: actors' methods that are not decorated have them.
 # pyright: basic
 from trayray.api.shapes import actors as _shapes
 """
@@ -28,6 +28,8 @@ _ADDED = """\
     def remote(self) -> _shapes.UntypedRemote: ...
     @property
     def options(self) -> _shapes.UntypedOptions: ...
+    @property
+    def bind(self) -> _shapes.UntypedBind: ...
 """
 
 
@@ -50,7 +52,7 @@ def write_typings(target: Path) -> Path:
 
 
 def with_remote(source: str) -> str:
-    """The text of a ``types.pyi`` with ``remote`` and ``options`` added to ``MethodType``.
+    """The text of a ``types.pyi`` with ``remote``, ``options`` and ``bind`` added to ``MethodType``.
 
     Raises:
         ValueError: there is no single ``MethodType``.

@@ -9,9 +9,11 @@ Events in, actions out; no I/O. Not here: leases and processes (``node.raylet``)
 """
 
 import enum
-from collections.abc import Iterable
+from collections.abc import Mapping
 
 import attrs
+
+from trayray.model.scheduling import ANYWHERE, Scheduling
 
 
 class State(enum.Enum):
@@ -58,6 +60,7 @@ class Actor:
     #: What it holds while it lives, and what its node must have.
     resources: dict[str, float] = attrs.field(factory=dict[str, float])
     placement: dict[str, float] = attrs.field(factory=dict[str, float])
+    scheduling: Scheduling = ANYWHERE
     #: Address and id of its worker; empty while it has none.
     address: str = ""
     worker: bytes = b""
@@ -65,6 +68,10 @@ class Actor:
     #: Why it is dead: a sentence, and the constructor's exception if that was it.
     cause: str = ""
     error: bytes = b""
+    #: Actors are numbered in the order of their registration, from 1.
+    number: int = 0
+    #: Why it ends with others as soon as its turn comes; it lives until then. Empty for all others.
+    ending: str = ""
 
 
 # --- actions ---
@@ -94,13 +101,21 @@ class EndWorker:
 
 
 @attrs.frozen
+class EndTogether:
+    """These actors' processes end for one reason, in their turns; `ActorTable.leaves` is due with each."""
+
+    #: Workers with the numbers of their actors.
+    members: tuple[tuple[bytes, int], ...]
+
+
+@attrs.frozen
 class Unplace:
     """The actor waits for a worker that it needs no longer."""
 
     actor_id: bytes
 
 
-Action = Place | Publish | EndWorker | Unplace
+Action = Place | Publish | EndWorker | EndTogether | Unplace
 
 
 class NameTaken(Exception):
@@ -140,19 +155,25 @@ class ActorTable:
                 )
             self.names[actor.namespace, actor.name] = actor.actor_id
         self.actors[actor.actor_id] = actor
+        actor.number = len(self.actors)
         if actor.actor_id in self._unreachable_early:
             self._unreachable_early.remove(actor.actor_id)
             self.unreachable(actor.actor_id)
         return actor
 
     def create(
-        self, actor_id: bytes, spec: bytes, resources: dict[str, float], placement: dict[str, float]
+        self,
+        actor_id: bytes,
+        spec: bytes,
+        resources: dict[str, float],
+        placement: dict[str, float],
+        scheduling: Scheduling = ANYWHERE,
     ) -> list[Action]:
         """The constructor's arguments are ready."""
         actor = self.actors[actor_id]
         if actor.state is not State.PENDING or actor.spec:
             return []
-        actor.spec, actor.resources, actor.placement = spec, resources, placement
+        actor.spec, actor.resources, actor.placement, actor.scheduling = spec, resources, placement, scheduling
         return [Place(actor_id)]
 
     def find(self, namespace: str, name: str) -> Actor | None:
@@ -186,11 +207,32 @@ class ActorTable:
         actor.error = error
         return self._die(actor, "its constructor raised an exception", end=None)
 
+    def unplaceable(self, actor_id: bytes, reason: str, error: bytes) -> list[Action]:
+        """No node will ever be right for an actor that waits for one: its calls fail with ``error`` (a payload)."""
+        actor = self.actors[actor_id]
+        if actor.state is State.DEAD or actor.worker:
+            return []
+        actor.error = error
+        return self._die(actor, reason.removesuffix("."), end=None)
+
+    def group_removed(self, group: bytes, error: bytes) -> list[Action]:
+        """A placement group is no more: actors in it are killed; calls of those that wait for it fail with ``error``."""
+        actions: list[Action] = []
+        for actor in [a for a in self.actors.values() if a.scheduling.group == group]:
+            if actor.state is State.DEAD or actor.ending:
+                continue
+            if not actor.worker:
+                actor.error = error
+            actions += self._die(actor, f"its placement group {group.hex()} was removed", end=False)
+        return actions
+
     def worker_gone(self, worker: bytes, cause: str) -> list[Action]:
         """A worker's process ended; ``cause`` says how. Its actor is restarted or dead."""
         actions: list[Action] = []
         for actor in [a for a in self.actors.values() if a.worker == worker and a.state is not State.DEAD]:
-            if actor.max_restarts < 0 or actor.restarts < actor.max_restarts:
+            if actor.ending:
+                actions += self._die(actor, actor.ending, end=None)
+            elif actor.max_restarts < 0 or actor.restarts < actor.max_restarts:
                 actor.worker, actor.address = b"", ""
                 actor.restarts += 1
                 self._move(actor, State.RESTARTING)
@@ -226,31 +268,61 @@ class ActorTable:
         if actor is None:
             self._unreachable_early.add(actor_id)
             return []
-        if actor.state is State.DEAD or actor.detached:
+        if actor.state is State.DEAD or actor.detached or actor.ending:
             return []
         return self._die(actor, "all handles to it went out of scope", end=True)
 
-    def owner_gone(self, address: str) -> list[Action]:
-        """A process died: the actors that it created end with it, but for detached ones.
+    def owner_gone(self, address: str, job: bytes = b"") -> list[Action]:
+        """A process died: the actors that it created end with it, and those that they created, but for detached ones.
 
-        Those end too while their arguments are missing: only their owner could have sent these.
+        Those end too while their arguments are missing: only their owner could have sent these. ``job``: the process
+        was the driver of this job, so that the other actors of the job end at the same time.
         """
-        return self._end_all(
-            (a for a in self.actors.values() if a.owner == address and not (a.detached and a.spec)),
-            "its owner, the process that created it, has died",
-        )
+        owned = self._created_by({address})
+        reasons = dict.fromkeys(owned, "its owner, the process that created it, has died")
+        return self._end_all({**self._of_job(job), **reasons})
+
+    def _created_by(self, owners: set[str]) -> list[bytes]:
+        """The actors that these processes created, and those that they created, and so on."""
+        owned = [a for a in self.actors.values() if a.owner in owners and not (a.detached and a.spec)]
+        found = owners | {a.address for a in owned if a.address}
+        return [a.actor_id for a in owned] if found == owners else self._created_by(found)
 
     def job_ended(self, job: bytes) -> list[Action]:
         """A driver has left: its job's actors end, but for detached ones."""
-        return self._end_all((a for a in self.actors.values() if a.job == job and not a.detached), "its job has ended")
+        return self._end_all(self._of_job(job))
 
-    def _end_all(self, actors: Iterable[Actor], reason: str) -> list[Action]:
+    def node_leaves(self, reason: str) -> list[Action]:
+        """Everything ends, detached actors too."""
+        return self._end_all(dict.fromkeys(self.actors, reason))
+
+    def leaves(self, worker: bytes) -> list[Action]:
+        """The turn of an actor that ends with others has come: from now on it is dead for everybody."""
         return [
             action
-            for actor in list(actors)
-            if actor.state is not State.DEAD
-            for action in self._die(actor, reason, end=False)
+            for actor in self.actors.values()
+            if actor.worker == worker and actor.ending
+            for action in self._die(actor, actor.ending, end=None)
         ]
+
+    def _of_job(self, job: bytes) -> dict[bytes, str]:
+        return {a.actor_id: "its job has ended" for a in self.actors.values() if a.job == job and not a.detached}
+
+    def _end_all(self, reasons: Mapping[bytes, str]) -> list[Action]:
+        """End these actors: at once where there is no process, the others together. Their names are free at once."""
+        actions: list[Action] = []
+        members: list[tuple[bytes, int]] = []
+        for actor_id, reason in reasons.items():
+            actor = self.actors[actor_id]
+            if actor.state is State.DEAD or actor.ending:
+                continue
+            if actor.worker:
+                actor.ending = reason
+                self._release_name(actor)
+                members.append((actor.worker, actor.number))
+            else:
+                actions += self._die(actor, reason, end=None)
+        return [*actions, EndTogether(tuple(members))] if members else actions
 
     def _die(self, actor: Actor, reason: str, *, end: bool | None) -> list[Action]:
         actions: list[Action] = []
@@ -262,9 +334,13 @@ class ActorTable:
         self._move(actor, State.DEAD)
         actor.cause = f"The actor {actor.class_name} ({actor.actor_id.hex()}) is dead: {reason}."
         actor.worker, actor.address, actor.spec = b"", "", b""
-        if actor.name:
-            self.names.pop((actor.namespace, actor.name), None)
+        self._release_name(actor)
         return [*actions, Publish(actor.actor_id)]
+
+    def _release_name(self, actor: Actor) -> None:
+        key = (actor.namespace, actor.name)
+        if self.names.get(key) == actor.actor_id:  # one that is ending may have a successor of its name
+            del self.names[key]
 
     @staticmethod
     def _move(actor: Actor, state: State) -> None:
@@ -278,9 +354,11 @@ class ActorTable:
             actor = self.actors[actor_id]
             assert (actor.namespace, actor.name) == (namespace, name)
             assert actor.state is not State.DEAD, "a dead actor holds its name"
+            assert not actor.ending, "an actor on its way out holds its name"
         workers = [a.worker for a in self.actors.values() if a.worker]
         assert len(workers) == len(set(workers)), "two actors share a worker"
         for actor in self.actors.values():
             assert (actor.address == "") == (actor.worker == b"")
             assert actor.state is not State.DEAD or not actor.worker
             assert actor.state is not State.ALIVE or actor.worker
+            assert not actor.ending or actor.worker or actor.state is State.DEAD

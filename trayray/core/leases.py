@@ -2,12 +2,17 @@
 
 Owners state a demand (how many leases of a scheduling class they want in all); the table grants them in the order of
 arrival as resources and workers become free. A task that waits in get/wait lends its CPUs and takes them back before
-anybody new gets CPUs; nothing is ever oversubscribed.
-Not here: starting and stopping processes (``node.raylet``), what an owner does with a lease (``core.submission``).
+anybody new gets CPUs; nothing is ever oversubscribed. What is set aside for a placement group serves its leases alone.
+Not here: which node takes which bundle (``core.placement``), starting and stopping processes (``node.raylet``), what an
+owner does with a lease (``core.submission``).
 """
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 import attrs
 
+from trayray.core.bundles import BundleKey, Bundles
 from trayray.model.resources import ResourceSet
 
 # --- actions ---
@@ -51,6 +56,9 @@ Action = Granted | NeedWorkers | Resumed | Contention
 
 # --- state ---
 
+#: The place of whatever belongs to no placement group.
+_AT_LARGE: Final[tuple[None]] = (None,)
+
 
 @attrs.define
 class Demand:
@@ -65,13 +73,19 @@ class Demand:
     name: str
     #: An actor's: what it holds it holds until it ends.
     lasting: bool = False
+    #: Placement group that it takes from, empty for none, and the index of the bundle there, -1 for any.
+    group: bytes = b""
+    bundle: int = -1
+    #: The node may serve it, as far as labels go; a refused one is never served by anybody.
+    eligible: bool = True
+    refused: bool = False
     #: Totals since the beginning; the difference is what the client waits for.
     wanted: int = 0
     granted: int = 0
 
     @property
     def outstanding(self) -> int:
-        return max(0, self.wanted - self.granted)
+        return 0 if self.refused else max(0, self.wanted - self.granted)
 
 
 @attrs.define
@@ -86,6 +100,8 @@ class HeldLease:
     #: CPUs given away while the task waits; asked back (but not there yet) when `resuming`.
     lent: ResourceSet
     resuming: bool = False
+    #: Where its resources come from: a bundle of a placement group, or (None) the node at large.
+    bundle: BundleKey | None = None
     #: It goes on without what it lent: that went to actors, which may well live until this very task ends.
     on_credit: bool = False
 
@@ -96,6 +112,9 @@ class LeaseTable:
     def __init__(self, total: ResourceSet) -> None:
         self.total = total
         self.available = total
+        self.bundles = Bundles()
+        #: A placement group waits for resources that leases may hold.
+        self.group_waits = False
         #: Demands by (client, key) in the order in which they began to wait: the front is served first.
         self.demands: dict[tuple[bytes, int], Demand] = {}
         self.leases: dict[int, HeldLease] = {}
@@ -121,9 +140,15 @@ class LeaseTable:
         placement: ResourceSet | None = None,
         *,
         lasting: bool = False,
-    ) -> None:
+        group: bytes = b"",
+        bundle: int = -1,
+        eligible: bool = True,
+    ) -> Demand:
         """A client declares a scheduling class; a ``lasting`` one is an actor's, which holds what it has to its end."""
-        self.demands[client, key] = Demand(client, key, resources, placement or resources, job, name, lasting)
+        demand = self.demands[client, key] = Demand(
+            client, key, resources, placement or resources, job, name, lasting, group, bundle, eligible
+        )
+        return demand
 
     def want(self, client: bytes, key: int, total: int) -> None:
         """A client wants ``total`` leases of a class, counted from the beginning.
@@ -152,7 +177,9 @@ class LeaseTable:
         held = self.leases.pop(lease, None)
         if held is None:
             return None
-        self.available += held.held
+        self._give(held.bundle, held.held)
+        if held.bundle is not None:
+            self.bundles[held.bundle].leases -= 1
         del self.lease_of_worker[held.worker]
         if reusable:
             self.idle.setdefault(held.demand.job, []).append(held.worker)
@@ -174,12 +201,15 @@ class LeaseTable:
         return None if lease is None else self.returned(lease, reusable=False)
 
     def client_gone(self, client: bytes) -> list[HeldLease]:
-        """A client is gone: its demands vanish; the leases it held are given back, their workers not reusable."""
+        """A client is gone: its demands vanish. Its leases are nobody's, and held until their workers, whom the caller
+        ends, have ended: they may take their time to clean up, and nobody else gets what they use meanwhile."""
         for demand_key in [key for key in self.demands if key[0] == client]:
             del self.demands[demand_key]
         self._contended.pop(client, None)
-        mine = [held.lease for held in self.leases.values() if held.demand.client == client]
-        return [held for held in (self.returned(lease, reusable=False) for lease in mine) if held is not None]
+        mine = [held for held in self.leases.values() if held.demand.client == client]
+        for held in mine:
+            held.demand = attrs.evolve(held.demand, client=b"")
+        return mine
 
     def lend(self, worker: bytes) -> None:
         """The worker's task waits: its CPUs are free for others. Unknown workers (lease just returned) are ignored."""
@@ -192,7 +222,7 @@ class LeaseTable:
         held.lent = cpus
         held.held -= cpus
         held.resuming = False
-        self.available += cpus
+        self._give(held.bundle, cpus)
 
     def resume(self, worker: bytes) -> bool:
         """The worker's task goes on and wants its CPUs back; False when it has lent none."""
@@ -232,6 +262,51 @@ class LeaseTable:
         """The idle workers of an ended job, forgotten here."""
         return self.idle.pop(job, [])
 
+    # --- placement groups ---
+
+    def reserve(self, group: bytes, bundles: Mapping[int, ResourceSet]) -> bool:
+        """Set resources aside for bundles of a group: all of them, or (False) none. Repeating it changes nothing."""
+        missing = self.bundles.missing(group, bundles)
+        whole = ResourceSet()
+        for resources in missing.values():
+            whole += resources
+        if not self.available.covers(whole):
+            return False
+        self.available -= whole
+        self.bundles.reserve(group, missing)
+        return True
+
+    def release(self, group: bytes, indices: Iterable[int]) -> list[HeldLease]:
+        """Take bundles back. The leases in them are the caller's to end: what they hold is the node's when they do."""
+        gone = {(group, index) for index in indices}
+        self.available += self.bundles.release(group, (index for _, index in gone))
+        affected = [held for held in self.leases.values() if held.bundle in gone]
+        for held in affected:
+            held.bundle = None
+        return affected
+
+    def refuse(self, group: bytes) -> list[Demand]:
+        """The group is no more: the demands on it, which will never be served, once each."""
+        refused = [demand for demand in self.demands.values() if demand.group == group and not demand.refused]
+        for demand in refused:
+            demand.refused = True
+        return refused
+
+    def _free(self, place: BundleKey | None) -> ResourceSet:
+        return self.available if place is None else self.bundles[place].free
+
+    def _give(self, place: BundleKey | None, amount: ResourceSet) -> None:
+        if place is None:
+            self.available += amount
+        else:
+            self.bundles[place].free += amount
+
+    def _take(self, place: BundleKey | None, amount: ResourceSet) -> None:
+        if place is None:
+            self.available -= amount
+        else:
+            self.bundles[place].free -= amount
+
     # --- decisions ---
 
     def schedule(self) -> list[Action]:
@@ -240,13 +315,13 @@ class LeaseTable:
         for held in self.leases.values():
             if held.resuming or held.on_credit:
                 self._take_back(held, actions)
-        self._grant(actions, any(held.resuming for held in self.leases.values()))
+        self._grant(actions)
         self._tell_contention(actions)
         return actions
 
     def _take_back(self, held: HeldLease, actions: list[Action]) -> None:
-        if self.available.covers(held.lent):
-            self.available -= held.lent
+        if self._free(held.bundle).covers(held.lent):
+            self._take(held.bundle, held.lent)
             held.held += held.lent
             held.lent = ResourceSet()
             held.on_credit = False
@@ -260,29 +335,35 @@ class LeaseTable:
 
     def _may_come_back(self, held: HeldLease) -> bool:
         """Whether tasks hold what ``held`` has lent: they end, or lend in their turn; actors need not ever."""
-        coming = self.available
+        coming = self._free(held.bundle)
         for other in self.leases.values():
-            if other is not held and not other.demand.lasting:
+            if other is not held and other.bundle == held.bundle and not other.demand.lasting:
                 coming += other.held
         return coming.covers(held.lent)
 
-    def _grant(self, actions: list[Action], cpus_awaited: bool) -> None:
+    def _grant(self, actions: list[Action]) -> None:
         missing: dict[bytes, int] = {}
-        free = self.available
+        #: What is left in this round: it is reserved for whoever waits, also while the worker is still starting.
+        left: dict[BundleKey | None, ResourceSet] = {None: self.available}
+        awaited = {held.bundle for held in self.leases.values() if held.resuming}  # its CPUs go to nobody new
         for demand in self.demands.values():
             if not demand.outstanding or not self._can_ever_serve(demand):
                 continue
-            if cpus_awaited and "CPU" in demand.resources:
-                continue
             for _ in range(demand.outstanding):
-                if not free.covers(demand.resources):
+                places = self._places(demand)
+                for place in places:
+                    if place not in left:
+                        left[place] = self._free(place)
+                    if left[place].covers(demand.resources) and not ("CPU" in demand.resources and place in awaited):
+                        break
+                else:
                     break
-                free -= demand.resources  # reserved in this round, also while its worker is still starting
+                left[place] -= demand.resources
                 worker = self._idle_worker(demand.job)
                 if worker is None:
                     missing[demand.job] = missing.get(demand.job, 0) + 1
                     continue
-                actions.append(self._grant_one(demand, worker))
+                actions.append(self._grant_one(demand, worker, place))
         coming = self.starting  # they have no job yet: whoever waits first gets them
         for job, count in missing.items():
             served = min(coming, count)
@@ -291,12 +372,24 @@ class LeaseTable:
                 self.starting += count - served
                 actions.append(NeedWorkers(job, count - served))
 
-    def _grant_one(self, demand: Demand, worker: bytes) -> Granted:
+    def _places(self, demand: Demand) -> Sequence[BundleKey | None]:
+        """Where the demand may take its resources from: the node at large, or bundles that are large enough."""
+        if not demand.group:
+            return _AT_LARGE
+        return [
+            key
+            for key, reservation in self.bundles.of(demand.group, demand.bundle).items()
+            if reservation.reserved.covers(demand.resources) and reservation.reserved.covers(demand.placement)
+        ]
+
+    def _grant_one(self, demand: Demand, worker: bytes, place: BundleKey | None) -> Granted:
         lease = self._next_lease
         self._next_lease += 1
-        self.available -= demand.resources
+        self._take(place, demand.resources)
+        if place is not None:
+            self.bundles[place].leases += 1
         demand.granted += 1
-        self.leases[lease] = HeldLease(lease, demand, worker, demand.resources, ResourceSet())
+        self.leases[lease] = HeldLease(lease, demand, worker, demand.resources, ResourceSet(), bundle=place)
         self.lease_of_worker[worker] = lease
         return Granted(demand.client, demand.key, lease, worker)
 
@@ -311,8 +404,8 @@ class LeaseTable:
         waiting = {
             demand.client for demand in self.demands.values() if demand.outstanding and self._can_ever_serve(demand)
         }
-        resuming = any(held.resuming for held in self.leases.values())
-        holders = [held.demand.client for held in self.leases.values()]
+        resuming = self.group_waits or any(held.resuming for held in self.leases.values())
+        holders = [held.demand.client for held in self.leases.values() if held.demand.client]
         for client in dict.fromkeys([*holders, *(c for c, on in self._contended.items() if on)]):
             contended = resuming or bool(waiting - {client})
             if self._contended.get(client, False) != contended:
@@ -324,7 +417,9 @@ class LeaseTable:
         return self.total.covers(resources)
 
     def _can_ever_serve(self, demand: Demand) -> bool:
-        return self.total.covers(demand.resources) and self.total.covers(demand.placement)
+        if demand.group:
+            return bool(self._places(demand))
+        return demand.eligible and self.total.covers(demand.resources) and self.total.covers(demand.placement)
 
     def _held_by(self, worker: bytes) -> HeldLease | None:
         lease = self.lease_of_worker.get(worker)
@@ -332,12 +427,19 @@ class LeaseTable:
 
     def check_invariants(self) -> None:
         """Raise AssertionError when the state is impossible."""
-        held = ResourceSet()
+        held = self.bundles.total()
+        inside: dict[BundleKey, ResourceSet] = {}
         for lease in self.leases.values():
-            held += lease.held
+            if lease.bundle is None:
+                held += lease.held
+            else:
+                inside[lease.bundle] = inside.get(lease.bundle, ResourceSet()) + lease.held
             assert lease.held.covers(ResourceSet())
             assert self.lease_of_worker[lease.worker] == lease.lease
         assert held + self.available == self.total, "resources appeared or vanished"
+        for group in {demand.group for demand in self.demands.values()} | {key[0] for key in inside}:
+            for key, reservation in self.bundles.of(group).items():
+                assert inside.get(key, ResourceSet()) + reservation.free == reservation.reserved, "a bundle leaks"
         idle = [worker for workers in self.idle.values() for worker in workers]
         assert len(idle) == len(set(idle)), "a worker is idle twice"
         assert not set(idle) & set(self.lease_of_worker), "a leased worker is idle"

@@ -97,6 +97,13 @@ class GcsClient:
         request = v1.GetAvailableResourcesRequest()
         return (await self._call(v1.GcsStub, "get_available_resources", request)).amounts
 
+    async def placement_groups(
+        self, group_id: bytes = b"", *, name: str = "", namespace: str = ""
+    ) -> list[v1.PlacementGroup]:
+        """All placement groups, removed ones included; or the one of this id or name, if there is one."""
+        request = v1.ListPlacementGroupsRequest(placement_group_id=group_id, name=name, namespace=namespace)
+        return (await self._call(v1.GcsStub, "list_placement_groups", request)).groups
+
     async def task_events(self) -> list[v1.TaskEvent]:
         """Executions for the timeline, oldest first."""
         return (await self._call(v1.GcsStub, "list_task_events", v1.ListTaskEventsRequest())).events
@@ -125,4 +132,5 @@ def _creation_request(creation: Creation) -> v1.CreateActorRequest:
         spec=_encoder.encode(creation.spec),
         resources=creation.resources,
         placement=creation.placement,
+        scheduling=b"" if creation.scheduling is None else _encoder.encode(creation.scheduling),
     )

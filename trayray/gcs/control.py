@@ -13,10 +13,15 @@ from typing import Any, Protocol
 import attrs
 import msgspec
 
-from trayray.core.actor_life import Action, Actor, ActorTable, EndWorker, Place, Publish, State, Unplace
+from trayray.core.actor_life import Action, Actor, ActorTable, EndTogether, EndWorker, Place, Publish, State, Unplace
+from trayray.core.placement_groups import Group, GroupNameTaken
+from trayray.exceptions import ActorPlacementGroupRemoved, ActorUnschedulableError
+from trayray.gcs.placement_groups import BundleHost, PlacementGroups, requested
 from trayray.model.resources import ResourceSet
-from trayray.wire.messages import ActorState, JobConfig
+from trayray.model.scheduling import Scheduling
+from trayray.wire.messages import ActorState, CreateGroup, GroupNews, JobConfig, RemoveGroup, WatchGroup
 from trayray.wire.proto.trayray import v1
+from trayray.wire.serialization import serialize
 
 #: Finished executions kept for the timeline.
 _MAX_EVENTS = 100_000
@@ -37,8 +42,16 @@ class Watcher(Protocol):
 class ActorHost(Protocol):
     """The node on which actors are placed."""
 
+    @property
+    def reservations(self) -> BundleHost: ...
     def place_actor(
-        self, actor_id: bytes, resources: ResourceSet, placement: ResourceSet, job: bytes, class_name: str
+        self,
+        actor_id: bytes,
+        resources: ResourceSet,
+        placement: ResourceSet,
+        job: bytes,
+        class_name: str,
+        scheduling: Scheduling,
     ) -> None: ...
     def unplace_actor(self, actor_id: bytes) -> None: ...
     def end_worker(self, worker_id: bytes, *, graceful: bool, reason: str) -> None: ...
@@ -57,8 +70,11 @@ class Job:
 class Gcs:
     """The control plane's state."""
 
-    def __init__(self, host: ActorHost, describe_nodes: Callable[[], list[v1.Node]]) -> None:
+    def __init__(
+        self, host: ActorHost, describe_nodes: Callable[[], list[v1.Node]], clock: Callable[[], float]
+    ) -> None:
         self._host = host
+        self.groups = PlacementGroups(host.reservations, clock, self._end_actors_of)
         self.describe_nodes = describe_nodes
         self.actors = ActorTable()
         self.jobs: dict[bytes, Job] = {}
@@ -79,11 +95,14 @@ class Gcs:
                         ResourceSet.of(actor.placement),
                         actor.job,
                         actor.class_name,
+                        actor.scheduling,
                     )
                 case Unplace(actor_id):
                     self._host.unplace_actor(actor_id)
                 case EndWorker(worker, graceful, reason):
                     self._host.end_worker(worker, graceful=graceful, reason=reason)
+                case EndTogether(members):  # of those whose node is told of each group by itself
+                    raise RuntimeError(f"workers {members} are told to end without their group")
                 case Publish(actor_id):
                     self._publish(actor_id)
 
@@ -111,6 +130,8 @@ class Gcs:
             client.send([state])
         if state.state == "DEAD":  # nothing more will happen to it
             self._watchers.pop(actor_id, None)
+            if self.actors.actors[actor_id].detached:
+                self.groups.actor_gone(actor_id)
 
     # --- actors ---
 
@@ -121,11 +142,28 @@ class Gcs:
             self._publish(actor.actor_id)
             job = self.jobs.get(actor.job)
             if job is not None and job.ended:  # the registration was under way when the driver left
-                self.carry_out(self.actors.job_ended(actor.job))
+                self.job_ended(actor.job)
         return found
 
-    def create(self, actor_id: bytes, spec: bytes, resources: dict[str, float], placement: dict[str, float]) -> None:
-        self.carry_out(self.actors.create(actor_id, spec, resources, placement))
+    def create(
+        self,
+        actor_id: bytes,
+        spec: bytes,
+        resources: dict[str, float],
+        placement: dict[str, float],
+        scheduling: Scheduling,
+    ) -> None:
+        self.carry_out(self.actors.create(actor_id, spec, resources, placement, scheduling))
+
+    def actor_refused(self, actor_id: bytes, *, group_removed: bool, reason: str) -> None:
+        """No node will ever be right for the actor."""
+        error = ActorPlacementGroupRemoved() if group_removed else ActorUnschedulableError(reason)
+        self.carry_out(self.actors.unplaceable(actor_id, reason, serialize(error).to_bytes()))
+
+    def _end_actors_of(self, group_id: bytes) -> None:
+        """A placement group is no more."""
+        error = serialize(ActorPlacementGroupRemoved()).to_bytes()
+        self.carry_out(self.actors.group_removed(group_id, error))
 
     def actor_placed(self, actor_id: bytes, worker: bytes, address: str) -> tuple[bytes, bool] | None:
         """A worker is there: the spec and whether this is a restart; None when the actor is dead already."""
@@ -149,9 +187,45 @@ class Gcs:
     def kill_actor(self, actor_id: bytes, *, no_restart: bool) -> None:
         self.carry_out(self.actors.kill(actor_id, no_restart=no_restart, reason="it was killed by ray.kill"))
 
+    def kill_incarnation(self, actor_id: bytes, incarnation: int, reason: str) -> None:
+        """End the actor's process, unless it is another one by now; the actor restarts if it may."""
+        actor = self.actors.actors.get(actor_id)
+        if actor is not None and actor.state is State.ALIVE and actor.restarts == incarnation:
+            self._host.end_worker(actor.worker, graceful=False, reason=reason)
+
     def is_detached(self, worker: bytes) -> bool:
         """Whether the worker is a detached actor."""
         return any(a.worker == worker and a.detached for a in self.actors.actors.values())
+
+    # --- placement groups ---
+
+    def handle_group(self, client: Watcher, message: CreateGroup | RemoveGroup | WatchGroup) -> None:
+        """A process creates or removes a placement group, or waits for one; it is answered by `GroupNews`."""
+        match message:
+            case CreateGroup():
+                error = ""
+                try:
+                    self._create_group(requested(message))
+                except GroupNameTaken as taken:
+                    error = str(taken)
+                client.send([GroupNews(message.group, "REGISTERED", error)])
+            case RemoveGroup(group_id):
+                self.groups.remove(group_id)
+                client.send([GroupNews(group_id, "REMOVED")])
+            case WatchGroup(group_id):
+                self.groups.watch(client, group_id)
+
+    def _create_group(self, group: Group) -> None:
+        """The group ends with its job, or with the detached actor that created it."""
+        creator = self.actors.actors.get(group.actor)
+        if creator is None or not creator.detached:
+            group.actor = b""
+        self.groups.create(group)
+        job = self.jobs.get(group.job)
+        if job is not None and job.ended:  # the creation was under way when the driver left
+            self.groups.job_ended(group.job)
+        elif creator is not None and group.actor and creator.state is State.DEAD:
+            self.groups.actor_gone(group.actor)
 
     # --- processes and jobs ---
 
@@ -161,10 +235,29 @@ class Gcs:
     def worker_exiting(self, worker: bytes, reason: str) -> None:
         self.carry_out(self.actors.exiting(worker, reason))
 
-    def process_gone(self, address: str) -> None:
-        self.carry_out(self.actors.owner_gone(address))
+    def process_gone(self, address: str, job: bytes = b"") -> list[tuple[bytes, int]]:
+        """A process has died, the driver of ``job`` if one is given: the workers that end with it, and their turns."""
+        if job in self.jobs:
+            self.jobs[job].ended = True
+        leavers = self._ending_together(self.actors.owner_gone(address, job))
         for watchers in self._watchers.values():
             watchers[:] = [client for client in watchers if client.address != address]
+        self.groups.process_gone(address)
+        self.groups.job_ended(job)
+        return leavers
+
+    def node_leaves(self, reason: str) -> list[tuple[bytes, int]]:
+        """The node ends: all actors' workers, and their turns."""
+        return self._ending_together(self.actors.node_leaves(reason))
+
+    def worker_leaves(self, worker: bytes) -> None:
+        """The worker's turn to end has come."""
+        self.carry_out(self.actors.leaves(worker))
+
+    def _ending_together(self, actions: list[Action]) -> list[tuple[bytes, int]]:
+        leavers = [member for action in actions if isinstance(action, EndTogether) for member in action.members]
+        self.carry_out(action for action in actions if not isinstance(action, EndTogether))
+        return leavers
 
     def job_started(self, job_id: bytes, config: JobConfig, driver_pid: int) -> None:
         self.jobs[job_id] = Job(job_id, config, driver_pid)
@@ -173,11 +266,13 @@ class Gcs:
         """What a worker of the job must know, encoded."""
         return self._encoder.encode(self.jobs[job_id].config)
 
-    def job_ended(self, job_id: bytes) -> None:
-        job = self.jobs.get(job_id)
-        if job is not None and not job.ended:
-            job.ended = True
-            self.carry_out(self.actors.job_ended(job_id))
+    def job_ended(self, job_id: bytes) -> list[tuple[bytes, int]]:
+        """A driver leaves: its actors' workers, and their turns."""
+        if job_id in self.jobs:
+            self.jobs[job_id].ended = True
+        leavers = self._ending_together(self.actors.job_ended(job_id))
+        self.groups.job_ended(job_id)
+        return leavers
 
     # --- the timeline ---
 
@@ -196,6 +291,5 @@ class Gcs:
 
 def _state_of(actor: Actor) -> ActorState:
     """The actor as its watchers see it."""
-    state = {State.ALIVE: "ALIVE", State.DEAD: "DEAD"}.get(actor.state, "PENDING")
     address = actor.address if actor.state is State.ALIVE else ""
-    return ActorState(actor.actor_id, state, address, actor.cause, actor.error, actor.restarts)
+    return ActorState(actor.actor_id, actor.state.value, address, actor.cause, actor.error, actor.restarts)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import msgspec
+
 from trayray.core.actor_life import Actor, NameTaken
+from trayray.core.placement_groups import Group
 from trayray.gcs.control import Gcs
+from trayray.model.scheduling import ANYWHERE, Scheduling
 from trayray.wire.proto.trayray import v1
+
+_decode_scheduling = msgspec.msgpack.Decoder(Scheduling)
 
 
 class GcsService(v1.GcsBase):
@@ -48,16 +54,19 @@ class GcsService(v1.GcsBase):
             return v1.RegisterActorReply(error=str(error))
         if found.actor_id != message.actor_id:
             return v1.RegisterActorReply(existing_handle=found.handle)
-        creation = message.creation
-        if creation is not None:
-            self._gcs.create(creation.actor_id, creation.spec, creation.resources, creation.placement)
+        if message.creation is not None:
+            self._create(message.creation)
         return v1.RegisterActorReply()
 
     async def create_actor(self, message: v1.CreateActorRequest) -> v1.CreateActorReply:
         if message.actor_id not in self._gcs.actors.actors:
             return v1.CreateActorReply(error=f"actor {message.actor_id.hex()} was never registered")
-        self._gcs.create(message.actor_id, message.spec, message.resources, message.placement)
+        self._create(message)
         return v1.CreateActorReply()
+
+    def _create(self, message: v1.CreateActorRequest) -> None:
+        scheduling = _decode_scheduling.decode(message.scheduling) if message.scheduling else ANYWHERE
+        self._gcs.create(message.actor_id, message.spec, message.resources, message.placement, scheduling)
 
     async def fail_actor(self, message: v1.FailActorRequest) -> v1.FailActorReply:
         self._gcs.actor_failed(message.actor_id, message.error)
@@ -82,3 +91,44 @@ class GcsService(v1.GcsBase):
 
     async def list_task_events(self, message: v1.ListTaskEventsRequest) -> v1.ListTaskEventsReply:
         return v1.ListTaskEventsReply(events=self._gcs.events())
+
+    # --- placement groups ---
+
+    async def list_placement_groups(self, message: v1.ListPlacementGroupsRequest) -> v1.ListPlacementGroupsReply:
+        table = self._gcs.groups.table
+        if message.placement_group_id:
+            found = [table.groups.get(message.placement_group_id)]
+        elif message.name:
+            found = [table.find(message.namespace, message.name)]
+        else:
+            found = list(table.groups.values())
+        return v1.ListPlacementGroupsReply(groups=[_described(group) for group in found if group is not None])
+
+
+def _described(group: Group) -> v1.PlacementGroup:
+    created = group.created_at
+    return v1.PlacementGroup(
+        placement_group_id=group.group_id,
+        name=group.name,
+        namespace=group.namespace,
+        strategy=group.strategy,
+        bundles=[
+            v1.Bundle(
+                resources=bundle.wanted.resources.to_dict(),
+                rules=[
+                    v1.LabelRule(key=rule.key, operator=rule.operator, values=list(rule.values))
+                    for rule in bundle.wanted.rules
+                ],
+                node_id=bundle.node,
+            )
+            for bundle in group.bundles
+        ],
+        job_id=group.job,
+        detached=group.detached,
+        actor_id=group.actor,
+        state=group.state.value,
+        progress=group.progress,
+        attempts=group.attempts,
+        creation_seconds=created - group.requested_at if created else 0.0,
+        scheduling_seconds=created - group.tried_at if created else 0.0,
+    )

@@ -12,6 +12,7 @@ import hmac
 import inspect
 import logging
 import socket
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeVar, cast, overload
@@ -35,6 +36,9 @@ from trayray.link.aio_loop import AioLoop, open_aio_loop
 grpclib.utils._current_task = asyncio.current_task
 
 logger = logging.getLogger(__name__)
+
+#: Calls that this process's servers have answered by an error since it started, by method and status.
+failed_calls: Counter[tuple[str, str]] = Counter()
 
 T = TypeVar("T")
 S = TypeVar("S", bound=ServiceStub)
@@ -164,6 +168,7 @@ class _Server(grpclib.server.Server):
     async def _admit(self, event: RecvRequest) -> None:
         presented = event.metadata.get("authorization", "")
         if not isinstance(presented, str) or not hmac.compare_digest(presented.encode(), self._authorization):
+            failed_calls["", Status.UNAUTHENTICATED.name] += 1  # a stranger's method may be anything
             raise GRPCError(
                 Status.UNAUTHENTICATED,
                 "wrong cluster token" if presented else "this cluster needs its token on every call",
@@ -178,6 +183,9 @@ class _Server(grpclib.server.Server):
         try:
             with _errors_for_the_client(path):
                 await glue(stream)
+        except GRPCError as error:
+            failed_calls[path, error.status.name] += 1
+            raise
         finally:
             self._answering -= unary
             self.changed.set()

@@ -45,16 +45,37 @@ async def receive_hello(sock: socket.socket, token: str) -> Hello:
         (length,) = struct.unpack("<I", await _exactly(sock, 4))
         if length > _MAX_HELLO_BYTES:
             raise Unauthenticated(f"the first frame has {length} bytes, a hello has at most {_MAX_HELLO_BYTES}")
-        body = await _exactly(sock, length)
-        try:
-            (hello,) = _decoder.decode(body)
-        except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            raise Unauthenticated(f"the first frame is no hello: {error}") from error
-        if not hmac.compare_digest(hello.token.encode(), token.encode()):
-            raise Unauthenticated(f"wrong token from a {hello.role!r} (pid {hello.pid})")
-        return hello
+        return _checked(await _exactly(sock, length), token)
     assert scope.cancelled_caught
     raise Unauthenticated(f"no hello within {HELLO_SECONDS} s")
+
+
+def receive_hello_in_thread(sock: socket.socket, token: str, seconds: float) -> Hello:
+    """`receive_hello` for a thread without Trio, which waits at most so long for each part of it.
+
+    Raises:
+        Unauthenticated: wrong token, not a hello, closed, or not in time.
+    """
+    sock.settimeout(seconds)
+    try:
+        header = sock.recv(4, socket.MSG_WAITALL)
+        length = int.from_bytes(header, "little")
+        if len(header) < 4 or length > _MAX_HELLO_BYTES:
+            raise Unauthenticated("the peer has not introduced itself by a hello")
+        body = sock.recv(length, socket.MSG_WAITALL)
+    except OSError as error:
+        raise Unauthenticated(f"the peer left, or said nothing for {seconds:g} s: {error}") from error
+    return _checked(body, token)
+
+
+def _checked(body: bytes, token: str) -> Hello:
+    try:
+        (hello,) = _decoder.decode(body)
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
+        raise Unauthenticated(f"the first frame is no hello: {error}") from error
+    if not hmac.compare_digest(hello.token.encode(), token.encode()):
+        raise Unauthenticated(f"wrong token from a {hello.role!r} (pid {hello.pid})")
+    return hello
 
 
 async def _exactly(sock: socket.socket, count: int) -> bytes:

@@ -21,6 +21,8 @@ from trayray.wire.messages import Hello, NodeMessage, Welcome
 
 #: The node's own socket in the sockets directory.
 NODE = "node"
+#: What sockets of breakpoints begin with there; a process id, "-" and a number follow.
+BREAKPOINT = "debug-"
 
 #: Errors of accepting that the machine's or the process's limits cause; they pass.
 _OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)

@@ -9,10 +9,15 @@ from typing import Any
 
 import attrs
 
+from trayray.core.leaving import WorkerSettings
 from trayray.model.resources import ResourceSet
+from trayray.model.settings import shutdown_seconds, switch
 
 #: Share of the machine's memory for the object store when nothing is said, and the most it takes then (bytes).
 _STORE_SHARE, _STORE_MAXIMUM = 0.3, 200 * 10**9
+#: Settings of Ray's for what user code has started, in the environment and in ``_system_config``.
+KILL_CHILDREN = "kill_child_processes_on_worker_exit"
+KILL_DESCENDANTS = "kill_child_processes_on_worker_exit_with_raylet_subreaper"
 #: Memory offered to tasks and actors when nothing is said.
 _MEMORY_SHARE = 0.7
 
@@ -37,6 +42,14 @@ class NodeConfig:
     started_by_hand: bool = False
     name: str = ""
     prestart: int = 2
+    #: Port of ``GET /metrics``, 0 for any free one; and whether it asks for the token.
+    metrics_port: int = 0
+    metrics_auth: bool = False
+    #: What a worker may take to clean up (seconds); whether its children end with it, and everything that it has
+    #: started. None: what the environment says.
+    shutdown_seconds: float | None = None
+    kill_children: bool | None = None
+    kill_descendants: bool | None = None
 
     def to_json(self) -> str:
         return json.dumps(attrs.asdict(self))
@@ -58,6 +71,20 @@ class NodeConfig:
         cpus = changes.get("num_cpus", self.num_cpus)
         changes["prestart"] = min(self.prestart, int(cpus)) if cpus else 0
         return attrs.evolve(self, **changes)
+
+    def worker_settings(self) -> WorkerSettings:
+        """How this node's workers end.
+
+        Raises:
+            ValueError: a setting in the environment cannot be understood.
+        """
+        seconds = self.shutdown_seconds
+        children, descendants = self.kill_children, self.kill_descendants
+        if children is None:
+            children = switch(KILL_CHILDREN, True)
+        if descendants is None:  # who says that children may stay does not mean that theirs may not
+            descendants = switch(KILL_DESCENDANTS, children)
+        return WorkerSettings(shutdown_seconds() if seconds is None else seconds, children, descendants)
 
     def resources(self, node_id: bytes) -> ResourceSet:
         """What leases are made of: everything but the object store."""

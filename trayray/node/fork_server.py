@@ -15,13 +15,16 @@ import traceback
 from types import FrameType
 from typing import NoReturn
 
+from trayray.core.leaving import WorkerSettings
 from trayray.node.process_control import (
     adopt_orphans,
+    children,
     die_with_parent,
-    initial_environment,
+    kill,
     kill_tree,
     signal_group,
 )
+from trayray.node.process_marks import WORKER_VARIABLE, is_marked, mark_this_process, worker_mark
 from trayray.node.session import Session
 from trayray.wire.frames import FrameDecoder, encode_frame
 from trayray.wire.messages import Exited, Fork, Forked, ForkMessage, Signal
@@ -30,8 +33,6 @@ from trayray.worker.process_title import set_title
 
 #: Output descriptors of one worker: standard output and standard error.
 _OUTPUTS = 2
-#: In the environment of workers, and so of what they start: whose it is, wherever it has moved to.
-WORKER_VARIABLE = "TRAYRAY_WORKER_ID"
 #: Killed processes are waited for at most so long (seconds): a dead worker's, while the others' requests wait, and all.
 _ONE_TREE_SECONDS, _ALL_TREES_SECONDS = 0.2, 1.5
 
@@ -39,14 +40,16 @@ _ONE_TREE_SECONDS, _ALL_TREES_SECONDS = 0.2, 1.5
 class ForkServer:
     """The fork server's whole state."""
 
-    def __init__(self, control: socket.socket, session: Session, token: str) -> None:
+    def __init__(self, control: socket.socket, session: Session, token: str, settings: WorkerSettings) -> None:
         self._control = control
+        self._settings = settings
+        self._forks = 0
         self._session = session
         self._token = token
         self._decoder: FrameDecoder[ForkMessage] = FrameDecoder(ForkMessage)
         self._descriptors: list[int] = []
-        #: Living workers: process id to worker id.
-        self._workers: dict[int, bytes] = {}
+        #: Living workers: process id to worker id and mark.
+        self._workers: dict[int, tuple[bytes, int]] = {}
         #: The wakeup pipe.
         self._own: tuple[int, ...] = ()
 
@@ -81,24 +84,33 @@ class ForkServer:
                 outputs, self._descriptors = self._descriptors[:_OUTPUTS], self._descriptors[_OUTPUTS:]
                 self._fork(message.worker, outputs)
             elif isinstance(message, Signal) and message.pid in self._workers:
-                if message.group:
-                    signal_group(message.pid, message.number)
-                else:
-                    os.kill(message.pid, message.number)
+                self._signal(message.pid, message.number)
         return True
+
+    def _signal(self, pid: int, number: int) -> None:
+        """Signal a worker; what it has started ends with it (`_reap`), or, of a worker that is killed, its children."""
+        settings = self._settings
+        orphans: list[int] = []
+        if number == signal.SIGKILL and settings.kills_children and not settings.kills_descendants:
+            orphans = children(pid)
+        os.kill(pid, number)
+        for orphan in orphans:
+            kill(orphan)
 
     def _fork(self, worker: bytes, outputs: list[int]) -> None:
         parent = os.getpid()
+        self._forks += 1
+        mark = worker_mark(self._session.name, self._forks)
         pid = os.fork()
         if pid == 0:
-            self._become_worker(parent, worker, outputs)
+            self._become_worker(parent, worker, mark, outputs)
         os.setpgid(pid, pid)  # the worker does it too: whoever comes first, its group exists from here on
         for descriptor in outputs:
             os.close(descriptor)
-        self._workers[pid] = worker
+        self._workers[pid] = worker, mark
         self._control.sendall(encode_frame([Forked(worker, pid)]))
 
-    def _become_worker(self, parent: int, worker: bytes, outputs: list[int]) -> NoReturn:
+    def _become_worker(self, parent: int, worker: bytes, mark: int, outputs: list[int]) -> NoReturn:
         code = 1
         try:
             die_with_parent(parent)
@@ -113,9 +125,11 @@ class ForkServer:
             for descriptor in (*outputs, *self._descriptors, *self._own):
                 os.close(descriptor)
             os.environ[WORKER_VARIABLE] = worker.hex()
+            if self._settings.kills_descendants:
+                mark_this_process(mark)
             from trayray.worker.main import run_worker
 
-            code = run_worker(CoreConfig("worker", worker, self._token), self._session.sockets)
+            code = run_worker(CoreConfig("worker", worker, self._token), self._session.sockets, self._settings)
         except BaseException:
             traceback.print_exc()
         finally:
@@ -129,33 +143,33 @@ class ForkServer:
                 return
             if pid == 0:
                 return
-            worker = self._workers.pop(pid, None)
-            if worker is not None:
-                self._end_what_it_started(pid, worker)
+            if pid in self._workers:
+                worker, mark = self._workers.pop(pid)
+                if self._settings.kills_descendants:
+                    self._end_what_it_started(pid, worker, mark)
                 self._control.sendall(encode_frame([Exited(worker, pid, status, usage.ru_maxrss)]))
 
-    def _end_what_it_started(self, pid: int, worker: bytes) -> None:
-        signal_group(pid, signal.SIGKILL)
-        mark = f"{WORKER_VARIABLE}={worker.hex()}".encode()
-        kill_tree(
-            lambda child: child in self._workers or mark not in initial_environment(child), _ONE_TREE_SECONDS
-        )  # what had left the group has been adopted when the worker died
+    def _end_what_it_started(self, pid: int, worker: bytes, mark: int) -> None:
+        # All of it has been adopted when the worker died, or is when what it belongs to is killed.
+        kill_tree(lambda child: child in self._workers or not is_marked(child, mark, worker), _ONE_TREE_SECONDS)
+        signal_group(pid, signal.SIGKILL)  # where the kernel refuses marks, and time was short
 
 
 def _noted(number: int, frame: FrameType | None) -> None:
     """A signal handler must exist for the wakeup descriptor to be written."""
 
 
-def run_fork_server(control: socket.socket, session: Session, token: str) -> NoReturn:
+def run_fork_server(control: socket.socket, session: Session, token: str, settings: WorkerSettings) -> NoReturn:
     """Be the fork server; called in a freshly forked, single-threaded process."""
     os.setpgid(0, 0)  # who kills the node's group leaves somebody to clean up
-    adopt_orphans()
+    if settings.kills_descendants:
+        adopt_orphans()
     set_title("fork server")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     gc.collect()
     gc.freeze()  # workers share these pages as long as nobody's collector writes to them
-    server = ForkServer(control, session, token)
+    server = ForkServer(control, session, token, settings)
     try:
         server.run()
     finally:

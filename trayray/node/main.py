@@ -34,7 +34,9 @@ def main(argument: str) -> None:
     token = os.environ.pop("TRAYRAY_AUTH_TOKEN", "") or secrets.token_hex(32)
     for name in _EXTRA_IMPORTS:
         __import__(name)
-    adopt_orphans()
+    settings = config.worker_settings()
+    if settings.kills_descendants:
+        adopt_orphans()
     session = Session.create(Path(config.root), token)
     ready = os.fdopen(os.dup(1), "w")
     _redirect(session)
@@ -43,7 +45,7 @@ def main(argument: str) -> None:
     if fork_server == 0:
         ours.close()
         ready.close()  # the ready line's pipe is the node's alone
-        run_fork_server(theirs, session, token)
+        run_fork_server(theirs, session, token, settings)
     theirs.close()
 
     def tell(address: str) -> None:
@@ -91,3 +93,5 @@ def _first_error(error: BaseException) -> str:
 
 if __name__ == "__main__":
     main(sys.argv[1])
+    logging.shutdown()
+    os._exit(0)  # the driver waits: taking the interpreter apart would be most of the time that shutdown() takes

@@ -10,6 +10,8 @@ from pathlib import Path
 import trio
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+#: How long a resource tracker may take to end by itself (seconds).
+_TRACKER_SECONDS = 0.1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -27,12 +29,13 @@ def adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER) failed")
 
 
-def children() -> list[int]:
-    """This process's children, adopted ones and those that wait to be reaped included."""
-    lists = list(Path("/proc/self/task").glob("*/children"))
+def children(parent: int | None = None) -> list[int]:
+    """Children of a process, this one by default; adopted ones and those that wait to be reaped included."""
+    own = os.getpid() if parent is None else parent
+    lists = list(Path(f"/proc/{own}/task").glob("*/children"))
     if lists:
-        return [int(pid) for path in lists for pid in path.read_text().split()]
-    own, found = os.getpid(), list[int]()  # a kernel without these lists
+        return [int(pid) for path in lists for pid in _text_of(path).split()]
+    found = list[int]()  # a kernel without these lists
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
@@ -45,16 +48,35 @@ def children() -> list[int]:
     return found
 
 
-def initial_environment(pid: int) -> list[bytes]:
-    """``NAME=value`` lines that a process was started with; none when it is gone or runs as somebody else."""
+def _text_of(path: Path) -> str:
+    """Empty when the thread has ended since it was listed."""
     try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        return path.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process, of whomever, is gone or only waits to be reaped by its parent."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in b"ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def is_resource_tracker(pid: int) -> bool:
+    """Whether this is the process that removes what a program of `multiprocessing` forgets: it ends by itself, after
+    the program has ended and everything that it keeps track of is gone."""
+    try:
+        return b"multiprocessing.resource_tracker" in Path(f"/proc/{pid}/cmdline").read_bytes()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
-        return []
+        return False
 
 
 def kill_tree(spared: Callable[[int], bool], seconds: float) -> None:
     """Kill and reap this process's children that are not ``spared``, and theirs as they are adopted, to the last one.
+
+    Resource trackers come last and have a moment to end by themselves.
 
     Args:
         spared: whether a child is left alone.
@@ -62,8 +84,15 @@ def kill_tree(spared: Callable[[int], bool], seconds: float) -> None:
     """
     deadline = time.monotonic() + seconds
     while condemned := [pid for pid in children() if not spared(pid)]:
-        for pid in condemned:
-            kill(pid)
+        trackers = [pid for pid in condemned if is_resource_tracker(pid)]
+        if len(trackers) == len(condemned):
+            for pid in trackers:
+                await_child(pid, min(_TRACKER_SECONDS, deadline - time.monotonic()))
+                kill(pid)
+        else:
+            condemned = [pid for pid in condemned if pid not in trackers]
+            for pid in condemned:
+                kill(pid)
         for pid in condemned:
             await_child(pid, deadline - time.monotonic())
         if time.monotonic() >= deadline:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,24 +21,31 @@ import trio
 from trayray.core.leases import Contention, Granted, HeldLease, LeaseTable, NeedWorkers
 from trayray.core.leases import Resumed as ResumedAction
 from trayray.link.handshake import send_welcome
-from trayray.link.network import socket_name
+from trayray.link.network import BREAKPOINT, socket_name
 from trayray.link.port import Link
 from trayray.link.unix import UnixLink
 from trayray.model.resources import ResourceSet
+from trayray.model.scheduling import Scheduling
 from trayray.node.clients import Client, Clients
+from trayray.node.endings import Endings
+from trayray.node.metrics import NodeMetrics
 from trayray.node.process_control import wait_for_end
+from trayray.node.reservations import GCS_CLIENT, Reservations
 from trayray.node.store import ObjectStore
+from trayray.node.waiting import WaitingWork
 from trayray.node.worker_processes import WorkerProcess, WorkerProcesses
 from trayray.wire.frames import FrameError
 from trayray.wire.messages import (
     ActorStarted,
     ActorUnreachable,
+    AskNode,
     AssignJob,
+    CleanupDue,
     Contended,
     Create,
+    CreateGroup,
     DefineClass,
     Demand,
-    Exit,
     Exiting,
     Fence,
     FinishJob,
@@ -46,12 +53,16 @@ from trayray.wire.messages import (
     Grant,
     Hello,
     JobConfig,
-    JobFinished,
+    KillActor,
+    KillLeased,
+    KillSender,
     LeaseLost,
     Lend,
     LogLines,
+    MetricReport,
     NodeMessage,
     Pin,
+    RemoveGroup,
     Resume,
     Resumed,
     Retained,
@@ -61,6 +72,7 @@ from trayray.wire.messages import (
     StartActor,
     TaskEvents,
     WatchActor,
+    WatchGroup,
     Welcome,
 )
 
@@ -69,10 +81,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: The lease client that stands for the GCS: actors' workers.
-GCS_CLIENT = b"gcs"
-#: A worker asked to end in good order is killed after this (seconds).
-_GRACE_SECONDS = 5.0
+#: A worker that has lost its connection to the node is killed after this (seconds).
+_UNCONNECTED_SECONDS = 1.0
 #: Spare idle workers beyond one a CPU are ended after so long (seconds).
 _IDLE_SECONDS = 1.0
 
@@ -91,6 +101,7 @@ class NodeIdentity:
     sockets: str
     address: str
     ip: str
+    metrics_port: int = 0
 
 
 class Raylet:
@@ -108,11 +119,15 @@ class Raylet:
         store: ObjectStore,
         prestart: int,
         new_id: Callable[[], bytes],
+        shutdown_seconds: float,
+        labels: Mapping[str, str],
     ) -> None:
+        """``shutdown_seconds``: what a worker may take to clean up."""
         self._new_id = new_id
         self.table = LeaseTable(total)
         self.clients = clients
         self.store = store
+        self.metrics = NodeMetrics()
         self._prestart = prestart
         self._nursery: trio.Nursery
         #: Workers that were told their job; their grant follows when they have entered it.
@@ -121,6 +136,9 @@ class Raylet:
         self._actor_keys: dict[int, bytes] = {}
         self._next_actor_key = 0
         self._ending = False
+        self.reservations = Reservations(self, labels, self._send, self._end)
+        self.waiting = WaitingWork(self)
+        self.endings = Endings(self, shutdown_seconds, self._send, self._end, self._later)
 
     # --- lifetime ---
 
@@ -131,6 +149,7 @@ class Raylet:
                 self.table.starting += 1
                 self.processes.start(self._new_id())
             self._nursery.start_soon(self._retire_idle_workers)
+            self._nursery.start_soon(self.waiting.run)
             task_status.started()
             try:
                 await trio.sleep_forever()
@@ -198,39 +217,24 @@ class Raylet:
         """A process has left or died; for workers, `worker_ended` follows with the cause."""
         self.clients.remove(client)
         self.store.disconnect(client)
-        for lease in self.table.client_gone(client.worker_id):
-            self._end(lease.worker, "the process that it worked for has gone")
-        self.gcs.process_gone(client.address)
-        if client.role == "driver":
-            self._end_job(client.job)
-        elif client.worker_id in self.processes.workers:
+        self.metrics.process_gone(client)
+        for path in Path(self.identity.sockets).glob(f"{BREAKPOINT}{client.pid}-*"):  # where it waited for a debugger
+            path.unlink(missing_ok=True)
+        self.endings.process_gone(client)
+        if client.worker_id in self.processes.workers:
             self.table.disconnected(client.worker_id)
             # Without its link a worker is of no use; mostly it is dead already.
-            self._later(self._kill_after, client.worker_id, 1.0, "it lost its connection to the node and lived on")
+            self._later(self._kill_unconnected, client.worker_id)
         self.schedule()
-
-    def _end_job(self, job: bytes) -> None:
-        self.gcs.job_ended(job)
-        for worker in self.table.take_idle_of(job):
-            self._end(worker, "its job has ended")
 
     def _handle(self, client: Client, message: NodeMessage) -> None:
         match message:
             case Create() | Seal() | Free() | Pin() | Fence():
                 self.store.handle(client, message)
-            case DefineClass() | Demand() if client.leaving:
-                return
-            case DefineClass(key, resources, job, name):
-                self.table.define(client.worker_id, key, ResourceSet.of(resources), job, name)
-            case Demand(key, total):
-                self.table.want(client.worker_id, key, total)
-            case ReturnLease(lease, reusable):
-                self._returned(lease, reusable)
-            case Lend():
-                self.table.lend(client.worker_id)
-            case Resume():
-                if not self.table.resume(client.worker_id):
-                    client.send([Resumed()])
+            case DefineClass() | Demand() | ReturnLease() | Lend() | Resume():
+                self._handle_lease(client, message)
+            case KillLeased() | KillActor() | KillSender():
+                self._kill(client, message)
             case AssignJob(_, config):
                 self._job_known(client, config)
             case ActorStarted(actor, error):
@@ -238,18 +242,46 @@ class Raylet:
             case WatchActor(actor):
                 if not self.gcs.watch(client, actor):
                     self._later(self._give_up_on, client, actor)
+            case CreateGroup() | RemoveGroup() | WatchGroup():
+                self.gcs.handle_group(client, message)
             case ActorUnreachable(actor):
                 self.gcs.actor_unreachable(actor)
+            case CleanupDue(due):
+                self.endings.answered(client.worker_id, due)
             case Exiting(reason):
                 self._exiting(client, reason)
             case TaskEvents(events):
                 self.gcs.record_events(client, events)
+                self.metrics.executed(events)
+            case MetricReport(updates):
+                self.metrics.reported(client, updates)
+            case AskNode():
+                self.waiting.answer(client, message)
             case Retained():
                 self.table.stays_idle(client.worker_id, client.job)
             case FinishJob():
-                self._later(self._finish_job, client)
+                self._later(self.endings.finish_job, client)
             case _:
                 raise ValueError(f"a {client.role} sent {type(message).__name__}, which only nodes send")
+
+    def _handle_lease(self, client: Client, message: DefineClass | Demand | ReturnLease | Lend | Resume) -> None:
+        match message:
+            case DefineClass() | Demand() if client.leaving:
+                return
+            case DefineClass(key, resources, job, name, scheduling):
+                amounts = ResourceSet.of(resources)
+                refused = self.reservations.define(client.worker_id, key, amounts, amounts, job, name, scheduling)
+                if refused is not None:
+                    client.send([refused])
+            case Demand(key, total):
+                self.table.want(client.worker_id, key, total)
+            case ReturnLease(lease, reusable):
+                self._returned(lease, reusable)
+            case Lend():
+                self.table.lend(client.worker_id)
+            case Resume():
+                if client.worker_id in self.endings.departures or not self.table.resume(client.worker_id):
+                    client.send([Resumed()])
 
     def _exiting(self, client: Client, reason: str) -> None:
         worker = self.processes.workers.get(client.worker_id)
@@ -269,27 +301,11 @@ class Raylet:
         if granted is not None:
             self._tell_granted(granted)
 
-    async def _finish_job(self, client: Client) -> None:
-        """End everything of the job, pass its output on, and let the driver go."""
-        client.leaving = True
-        workers = [w for w in self.processes.workers.values() if w.job == client.job and not self._is_detached(w)]
-        for lease in self.table.client_gone(client.worker_id):
-            self._end(lease.worker, "its job has ended")
-        self._end_job(client.job)
-        for worker in workers:
-            self.processes.kill(worker, "its job has ended")
-        with trio.move_on_after(1.0):
-            for worker in workers:
-                await worker.drained.wait()
-        client.send([JobFinished()])
-
-    def _is_detached(self, worker: WorkerProcess) -> bool:
-        return self.gcs.is_detached(worker.worker_id)
-
     # --- leases ---
 
     def schedule(self) -> None:
-        """Carry out whatever the lease table decides now."""
+        """Carry out whatever the lease table decides now; placement groups that wait come first."""
+        self.reservations.place_groups()
         for action in self.table.schedule():
             match action:
                 case Granted():
@@ -328,12 +344,21 @@ class Raylet:
             self._send(granted.client, [Grant(granted.key, granted.lease, granted.worker, address)])
 
     def _returned(self, lease: int, reusable: bool) -> None:
-        held = self.table.returned(lease, reusable)
-        if held is not None and not reusable:
-            self._end(held.worker, "it must not be used again")
+        held = self.table.leases.get(lease)
+        leaving = held is not None and held.worker in self.endings.departures
+        held = self.table.returned(lease, reusable and not leaving)
+        if held is not None and not reusable and not leaving:
+            self._later(self._retire, held.worker)
+
+    async def _retire(self, worker: bytes) -> None:
+        """End a worker that has run all it may run (``max_calls``), as soon as nothing depends on it."""
+        while worker in self.processes.workers:
+            self._send(worker, [Retire()])
+            await trio.sleep(_IDLE_SECONDS)
 
     def worker_ended(self, worker: WorkerProcess, cause: str) -> None:
         """A worker's process is gone."""
+        self.endings.departures.ended(worker.worker_id)
         granted = self._entering.pop(worker.worker_id, None)
         if not worker.connected:
             self.table.worker_failed_to_start()
@@ -353,6 +378,20 @@ class Raylet:
             messages.append(Grant(granted.key, granted.lease, granted.worker, socket_name(granted.worker)))
         self._send(lease.demand.client, [*messages, LeaseLost(lease.lease, cause)])
 
+    def _kill(self, client: Client, message: KillLeased | KillActor | KillSender) -> None:
+        """A call that was cancelled does not end otherwise."""
+        match message:
+            case KillLeased(lease, reason):
+                held = self.table.leases.get(lease)
+                if held is not None and held.demand.client != client.worker_id:
+                    raise ValueError(f"lease {lease} is another process's, which alone may have its worker killed")
+                if held is not None:  # else it has just died
+                    self._end(held.worker, reason)
+            case KillActor(actor, incarnation, reason):
+                self.gcs.kill_incarnation(actor, incarnation, reason)
+            case KillSender(reason):
+                self._end(client.worker_id, reason)
+
     # --- ending workers ---
 
     def _end(self, worker_id: bytes, reason: str) -> None:
@@ -360,34 +399,35 @@ class Raylet:
         if worker is not None:
             self.processes.kill(worker, reason)
 
-    def end_gracefully(self, worker_id: bytes, reason: str) -> None:
-        """Ask a worker to finish and leave; kill it when it has not after a while."""
-        worker = self.processes.workers.get(worker_id)
-        if worker is None:
-            return
-        worker.reason = worker.reason or reason
-        self._send(worker_id, [Exit(reason)])
-        self._later(self._kill_after, worker_id, _GRACE_SECONDS, reason)
+    async def _kill_unconnected(self, worker_id: bytes) -> None:
+        await trio.sleep(_UNCONNECTED_SECONDS)
+        self._end(worker_id, "it lost its connection to the node and lived on")
 
     async def _give_up_on(self, client: Client, actor_id: bytes) -> None:
         """A handle may arrive before its actor's registration, but not by so much."""
         await trio.sleep(_REGISTRATION_SECONDS)
         self.gcs.give_up_on(client, actor_id)
 
-    async def _kill_after(self, worker_id: bytes, seconds: float, reason: str) -> None:
-        await trio.sleep(seconds)
-        self._end(worker_id, reason)
-
     # --- the GCS's actors on this node ---
 
     def place_actor(
-        self, actor_id: bytes, resources: ResourceSet, placement: ResourceSet, job: bytes, class_name: str
+        self,
+        actor_id: bytes,
+        resources: ResourceSet,
+        placement: ResourceSet,
+        job: bytes,
+        class_name: str,
+        scheduling: Scheduling,
     ) -> None:
         """Find a worker for an actor; `become_actor` follows."""
         self._next_actor_key += 1
         key = self._next_actor_key
         self._actor_keys[key] = actor_id
-        self.table.define(GCS_CLIENT, key, resources, job, class_name, placement, lasting=True)
+        refused = self.reservations.define(GCS_CLIENT, key, resources, placement, job, class_name, scheduling)
+        if refused is not None:
+            del self._actor_keys[key], self.table.demands[GCS_CLIENT, key]
+            self.gcs.actor_refused(actor_id, group_removed=refused.group_removed, reason=refused.reason)
+            return
         self.table.want(GCS_CLIENT, key, 1)
         self.schedule()
 
@@ -411,7 +451,7 @@ class Raylet:
     def end_worker(self, worker_id: bytes, *, graceful: bool, reason: str) -> None:
         """End an actor's process."""
         if graceful:
-            self.end_gracefully(worker_id, reason)
+            self.endings.end_gracefully(worker_id, reason)
         else:
             self._end(worker_id, reason)
 
@@ -421,7 +461,8 @@ class Raylet:
         """Pass lines on to the driver of the worker's job."""
         driver = self.clients.driver_of(worker.job)
         if driver is not None:
-            driver.send([LogLines(worker.pid, name or worker.name, is_error, lines)])
+            worker.name = name or worker.name
+            driver.send([LogLines(worker.pid, worker.name, is_error, lines)])
 
 
 async def _close_with(pid: int, link: Link[NodeMessage]) -> None:
@@ -447,6 +488,7 @@ def _welcome(raylet: Raylet, sock: socket.socket, job: bytes) -> UnixLink[NodeMe
         identity.address,
         job,
         True,
+        identity.metrics_port,
     )
     send_welcome(sock, welcome, raylet.store.descriptor)
     return UnixLink(sock, NodeMessage)

@@ -87,4 +87,5 @@ class ObjectTransferService(v1.ObjectTransferBase):
 def available_resources(raylet: Raylet) -> dict[str, float]:
     """What is free on the node, the object store's bytes included."""
     store = ResourceSet.of({"object_store_memory": raylet.store.available})
-    return {**raylet.table.available.to_dict(), **store.to_dict()}
+    bundles = raylet.table.bundles.as_resources(available=True)
+    return {**raylet.table.available.to_dict(), **store.to_dict(), **bundles}

@@ -15,6 +15,12 @@ from pathlib import Path
 
 import attrs
 
+from trayray.node.process_control import has_ended
+from trayray.node.process_marks import end_marked
+
+#: What is killed ends within so long, unless the kernel holds it (seconds).
+_END_SECONDS = 1.0
+
 
 def root_dir(temp_dir: str | None = None) -> Path:
     """The directory that holds this user's sessions.
@@ -96,7 +102,12 @@ class Session:
     def _is_abandoned(self) -> bool:
         """Whether its node died before it had an address, and nobody was left to clean."""
         number = self.name.rpartition("_")[2]
-        return number.isdigit() and not _is_alive(int(number)) and bool(self._ephemeral())
+        return number.isdigit() and has_ended(int(number)) and bool(self._ephemeral())
+
+    def remove(self) -> None:
+        """As `clean`, for a session whose node is dead: what its workers have started is killed if nobody has."""
+        end_marked(self.name, _END_SECONDS)
+        self.clean()
 
     def clean(self) -> None:
         """Remove everything but the logs. Idempotent; safe for any process of the session to do, at any time."""
@@ -136,27 +147,17 @@ def live_sessions(root: Path) -> list[Session]:
             elif session._is_abandoned():
                 session.clean()
             continue
-        if _is_alive(pid):
+        if not has_ended(pid):
             live.append(session)
         else:
-            session.clean()
+            session.remove()
     return live
 
 
 def clean_sessions_of(pid: int, root: Path) -> None:
     """Remove what a node process that has ended left, wherever in its life it did."""
     for path in root.glob(f"session_*_{pid}"):
-        Session(path).clean()
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        Session(path).remove()
 
 
 def _write_private(path: Path, text: str) -> None:

@@ -17,7 +17,7 @@ import trio
 
 from trayray.link.network import socket_name
 from trayray.node.config import machine_memory
-from trayray.node.process_control import describe_status, signal_group
+from trayray.node.process_control import describe_status, kill
 from trayray.node.worker_output import LAST_LINES, OutputReader
 from trayray.wire.frames import FrameDecoder, encode_frame
 from trayray.wire.messages import Exited, Fork, Forked, ForkMessage, Signal
@@ -73,6 +73,8 @@ class WorkerProcesses:
         self._publish = publish
         self._ended = ended
         self.workers: dict[bytes, WorkerProcess] = {}
+        #: How many were started since the beginning.
+        self.started = 0
         self._nursery: trio.Nursery
         self._ending = False
 
@@ -103,13 +105,14 @@ class WorkerProcesses:
             self._control.close()
             for worker in self.workers.values():
                 if worker.pid:
-                    signal_group(worker.pid, signal.SIGKILL)
+                    kill(worker.pid)
 
     def start(self, worker_id: bytes) -> WorkerProcess:
         """Fork a worker; it introduces itself at the node's socket when it is ready."""
         worker = self.workers[worker_id] = WorkerProcess(worker_id)
         if self._ending:
             return worker
+        self.started += 1
         out_read, out_write = os.pipe()
         err_read, err_write = os.pipe()
         try:
@@ -144,7 +147,7 @@ class WorkerProcesses:
         worker.drained.set()
 
     def kill(self, worker: WorkerProcess, reason: str = "") -> None:
-        """End a worker and everything in its process group, at once."""
+        """End a worker at once, and what it has started with it."""
         worker.reason = worker.reason or reason
         if worker.pid and not self._ending:
             self._send_with_descriptors(encode_frame([Signal(worker.pid, signal.SIGKILL)]), [])

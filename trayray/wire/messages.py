@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from msgspec import Struct
 
 from trayray.core.waiting import Fact, Subject
-from trayray.model.scheduling import Scheduling
+from trayray.model.scheduling import LabelRule, Scheduling
 
 # --- values and references ---
 
@@ -548,10 +548,34 @@ class WatchGroup(Struct, array_like=True, tag=49):
 
 
 class GroupNews(Struct, array_like=True, tag=50):
-    """A placement group is CREATED or REMOVED; the state of an unknown one is empty."""
+    """A placement group is CREATED or REMOVED; the state of an unknown one is empty.
+
+    The answer to `CreateGroup` says that it is REGISTERED, or why not.
+    """
 
     group: bytes
     state: str
+    error: str = ""
+
+
+class CreateGroup(Struct, array_like=True, tag=51):
+    """Reserve these bundles, each some resources and what its node's labels must be."""
+
+    group: bytes
+    name: str
+    namespace: str
+    strategy: str
+    bundles: list[tuple[dict[str, float], tuple[LabelRule, ...]]]
+    job: bytes
+    detached: bool
+    #: The actor that asks; empty for none.
+    actor: bytes
+
+
+class RemoveGroup(Struct, array_like=True, tag=52):
+    """Give back what a placement group reserves; answered by `GroupNews`."""
+
+    group: bytes
 
 
 class AskNode(Struct, array_like=True, tag=40):
@@ -561,7 +585,7 @@ class AskNode(Struct, array_like=True, tag=40):
     request: int = 0
     actors: list[bytes] = []
     name: str = ""
-    needs: list[dict[str, float]] = []
+    needs: list[tuple[dict[str, float], Scheduling | None]] = []
     processes: bool = False
 
 
@@ -619,6 +643,8 @@ NodeMessage = (
     | Refused
     | WatchGroup
     | GroupNews
+    | CreateGroup
+    | RemoveGroup
     | AskCleanup
     | CleanupDue
     | JobEnding

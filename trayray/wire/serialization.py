@@ -30,6 +30,15 @@ class Noted(threading.local):
 
 noted = Noted()
 
+#: The pickler in place of cloudpickle's own, while custom serializers are registered (``custom_serializers``).
+_custom_pickler: type[pickle.Pickler] | None = None
+
+
+def use_pickler(pickler: type[pickle.Pickler] | None) -> None:
+    """Pickle with ``pickler`` from now on; None: with cloudpickle's."""
+    global _custom_pickler
+    _custom_pickler = pickler
+
 
 class Serialized:
     """A pickled value before it is laid out: the pickle, its buffers and the references inside."""
@@ -128,8 +137,8 @@ def _serialize_any(value: Any) -> Serialized:
     noted.refs = refs
     try:
         with io.BytesIO() as file:
-            pickler = cast("pickle.Pickler", cloudpickle.Pickler(file, protocol=_PROTOCOL, buffer_callback=keep))
-            pickler.dump(value)
+            pickler = _custom_pickler or cast("type[pickle.Pickler]", cloudpickle.Pickler)
+            pickler(file, protocol=_PROTOCOL, buffer_callback=keep).dump(value)
             pickled = file.getvalue()
     finally:
         noted.refs = outer
@@ -154,6 +163,11 @@ def deserialize(payload: bytes | memoryview) -> Any:
         buffers.append(view[start : start + length])
         end = start + length
     return pickle.loads(pickled, buffers=buffers)
+
+
+def copied(value: Any) -> Any:
+    """``value`` as somebody would receive it; references in it are not kept for this."""
+    return deserialize(serialize(value).to_bytes())
 
 
 def dumps_definition(definition: Callable[..., Any] | type) -> bytes:

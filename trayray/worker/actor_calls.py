@@ -354,4 +354,3 @@ class ActorCalls:
         self.pipelined = {client for client in self.pipelined if client.is_pipelined}
         deadlines = [d for d in (client.next_deadline() for client in self.pipelined) if d is not None]
         return min(deadlines, default=None)
-

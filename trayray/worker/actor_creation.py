@@ -12,6 +12,7 @@ import attrs
 import trio
 
 from trayray.exceptions import RayError
+from trayray.model.scheduling import Scheduling
 from trayray.wire.messages import ERROR, ActorSpec, ActorState, ActorUnreachable, WatchActor
 from trayray.worker.references import ObjectRef
 from trayray.worker.thread_calls import let_the_end_arrive
@@ -31,6 +32,8 @@ class Creation:
     get_if_exists: bool
     args: list[ObjectRef[Any]] | None
     refs: list[ObjectRef[Any]] | None
+    #: Where it may run; None for anywhere.
+    scheduling: Scheduling | None = None
     #: The arguments have values: the constructor can be run.
     ready: bool = False
 
@@ -71,7 +74,7 @@ class Creations:
 
     def __init__(self, core: CoreWorker) -> None:
         self._core = core
-        self._creating: dict[bytes, Creation] = {}
+        self._creating: dict[bytes, Creation] = {}  # also read by `explaining`
         #: Living actors that end with this process.
         self.owned: set[bytes] = set()
         #: Not registered yet, in the order of their creation, with who waits for the outcome.
@@ -170,12 +173,13 @@ class Creations:
                 self._core.actors.changed(ActorState(spec.actor, "DEAD", "", cause))
 
     def changed(self, state: ActorState) -> None:
-        """The constructor has finished, or never will: its arguments are needed no longer, but for a restart."""
+        """Once the constructor has finished, or never will, its arguments are needed no longer, but for a restart."""
         if state.state == "DEAD":
             self.owned.discard(state.actor)
         creation = self._creating.get(state.actor)
-        if creation is not None and (state.state == "DEAD" or creation.spec.max_restarts == 0):
-            del self._creating[state.actor]
+        has_run = state.state == "ALIVE" and creation is not None and creation.spec.max_restarts == 0
+        if has_run or state.state == "DEAD":
+            self._creating.pop(state.actor, None)
 
     def unreachable(self, actor_id: bytes) -> None:
         """No handle is left."""

@@ -14,16 +14,22 @@ import inspect
 import time
 import types
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Generator, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import trio
 
+from trayray.core.cancellation import Step
 from trayray.link.aio_loop import open_aio_loop
 from trayray.wire.messages import Define, Done, Push
 from trayray.worker.calls import Call
+from trayray.worker.cancelled_calls import CancelledCalls, Request
+from trayray.worker.cancelling import CallCancelled
 from trayray.worker.current import running
 from trayray.worker.execution import Connection, Executor, ExitRequested, exit_request, unknown_group
+from trayray.worker.leaving import CALLS_SHARE, PATIENCE, calls_user_code
+from trayray.worker.yielding import Flows, Send, run_async_generator, stepped
 
 if TYPE_CHECKING:
     from trayray.wire.messages import ActorSpec
@@ -110,6 +116,7 @@ def _raise_cancelled() -> NoReturn:
     raise asyncio.CancelledError
 
 
+@calls_user_code
 @types.coroutine
 def _drive(
     coroutine: Coroutine[Any, Any, Any], task: CallTask, loop: asyncio.AbstractEventLoop
@@ -198,18 +205,55 @@ async def run_coroutine(coroutine: Coroutine[Any, Any, Any], name: str, register
     raise asyncio.CancelledError("the call was cancelled")
 
 
-def run_async_task(coroutine: Coroutine[Any, Any, Any], name: str) -> Any:
-    """Run an ``async def`` task to its end in a loop of its own, in the calling thread."""
+def run_async_task(call: Call, result: Any, send: Send, flows: Flows, cancelled: CancelledCalls) -> Done:
+    """Run an ``async def`` task to its end in a loop of its own, in the calling thread.
 
-    async def main() -> Any:
+    Raises:
+        CallCancelled: it was cancelled, or has cancelled itself.
+    """
+
+    async def main() -> Done | None:
         async with open_aio_loop():
-            return await run_coroutine(coroutine, name, _unregistered)
+            with cancelled.in_loop(call.push.task) as enter:
+                try:
+                    return await run_coroutine(finished(call, result, send, flows), call.running.name, enter)
+                except asyncio.CancelledError:  # no further: the loop's own nursery would wrap it
+                    return None
 
-    return trio.run(main)
+    done = trio.run(main)
+    if done is None:
+        raise CallCancelled(Step.ASYNC)
+    return done
 
 
-def _unregistered(task: CallTask) -> None:
-    """A task has its worker to itself: whoever cancels it ends that."""
+def run_to_end(awaitable: Awaitable[Any]) -> None:
+    """Await something of user code's in a loop of its own, in the calling thread."""
+
+    async def main() -> None:
+        async with open_aio_loop():
+            await run_awaitable(awaitable)
+
+    trio.run(main)
+
+
+async def run_awaitable(awaitable: Awaitable[Any]) -> Any:
+    """Await something of user code's that is no call."""
+
+    async def await_it() -> Any:
+        return await awaitable
+
+    return await run_coroutine(await_it(), "shutdown", lambda _: None)
+
+
+@calls_user_code
+async def finished(call: Call, result: Any, send: Send, flows: Flows) -> Done:
+    """The reply of a call that has returned an awaitable or an async generator."""
+    if call.streams:
+        items = stepped(cast("Iterator[Any]", result)) if isinstance(result, Iterator) else result
+        return await run_async_generator(call, items, send, flows)
+    if inspect.isasyncgen(result):
+        return await call.done_async(cast("AsyncGenerator[Any]", result))
+    return call.done(await result)
 
 
 class ConcurrencyGroup:
@@ -233,9 +277,16 @@ class AsyncExecutor:
         }
         #: Calls that await something, by task id.
         self._calls: dict[bytes, CallTask] = {}
+        self._owners: dict[bytes, str] = {}
+        #: Calls that have begun and not ended.
+        self.in_progress = 0
+        self._call_ended = trio.Event()
         self._end: ExitRequested | None = None
+        #: Calls that wait for their turn get it; and everything is being cancelled.
+        self._starts = True
+        self._over = False
         self._nursery: trio.Nursery
-        self._replies: dict[Connection, list[Done]] = {}
+        self._replies: dict[Connection, list[Any]] = {}
         self._reply_waits = trio.Event()
 
     def run(self, construct: Callable[[], Awaitable[None]]) -> ExitRequested:
@@ -270,18 +321,58 @@ class AsyncExecutor:
             self.finish(end)
 
     def finish(self, end: ExitRequested) -> None:
-        """Leave: calls in progress are cancelled, what has ended is answered (main thread)."""
-        self._end = end
+        """Leave: calls in progress end, what has ended is answered, the actor cleans up (main thread). Idempotent."""
+        if self._end is None:
+            self._end = end
+            self._starts = end.patient
+            self._executor.leaving.begin()
+            self._context.run(self._nursery.start_soon, self._leave, end)
+
+    async def _leave(self, end: ExitRequested) -> None:
+        leaving = self._executor.leaving
+        if end.patient:
+            with trio.move_on_after(leaving.remaining(PATIENCE)):
+                await self._calls_ended()
+        self._starts = False
+        for call in list(self._calls.values()):
+            call.cancel_call()
+        with trio.move_on_after(leaving.remaining(CALLS_SHARE)):
+            await self._calls_ended()
         self._send_now()
+        leaving.announce(end)
+        await leaving.call_hook_in_loop(run_awaitable)
+        self._over = True
         self._nursery.cancel_scope.cancel()
 
-    def cancel(self, task: bytes) -> None:
-        """Cancel a call (main thread)."""
+    async def _calls_ended(self) -> None:
+        while self.in_progress:
+            await self._call_ended.wait()
+            self._call_ended = trio.Event()
+
+    def cancel(self, task: bytes, step: Step, recursive: bool) -> None:
+        """Cancel a call, or take a further step: what has swallowed one CancelledError gets another (main thread)."""
+        requests = self._executor.cancelled.calls
+        if task in requests and requests[task].step == step:
+            return
         call = self._calls.get(task)
         if call is not None:
+            requests[task] = Request(self._owners[task], step, recursive, force=False)
             call.cancel_call()
         else:
-            self._executor.cancelled.add(task)
+            self._withdraw(task)
+
+    def _withdraw(self, task: bytes) -> None:
+        for group in self._groups.values():
+            for connection, call in group.waiting:
+                if call.push.task == task:
+                    group.waiting.remove((connection, call))
+                    self._reply(connection, [call.cancelled(Step.PENDING)])
+                    return
+            for _, call in group.due:
+                if call.push.task == task:
+                    request = Request(call.owner, Step.PENDING, recursive=False, force=False)
+                    self._executor.cancelled.calls[task] = request
+                    return
 
     async def _serve(self, connection: Connection) -> None:
         async with trio.open_nursery() as nursery:
@@ -302,13 +393,13 @@ class AsyncExecutor:
         call = Call(self._core, push, connection.calls[push.call], connection.address)
         group = self._groups.get(call.target.define.group)
         if group is None:
-            self._reply(connection, call.failed(unknown_group(call, self._groups)))
+            self._reply(connection, [call.failed(unknown_group(call, self._groups))])
             return
         group.waiting.append((connection, call))
         self._start(group)
 
     def _start(self, group: ConcurrencyGroup) -> None:
-        while group.free and group.waiting:
+        while group.free and group.waiting and self._starts:
             group.free -= 1
             group.due.append(group.waiting.popleft())
             # The context is the actor's own: this may be the end of another call, whose variables are its own.
@@ -317,46 +408,77 @@ class AsyncExecutor:
     async def _call(self, group: ConcurrencyGroup) -> None:
         # Trio starts tasks in any order; calls start in the order of arrival.
         connection, call = group.due.popleft()
-        if call.push.task in self._executor.cancelled:
-            self._executor.cancelled.discard(call.push.task)
-            done = call.cancelled()
+        if not self._starts:
+            return
+        if call.push.task in self._executor.cancelled.calls:
+            self._executor.cancelled.ended(call.push.task)
+            done = call.cancelled(Step.PENDING)
         else:
-            done = await self._run(call)
-        self._reply(connection, done)
+            self.in_progress += 1
+            try:
+                done = await self._run(call, partial(self._reply, connection))
+            finally:
+                self.in_progress -= 1
+                self._call_ended.set()
+        if done is not None:
+            self._reply(connection, [done])
         group.free += 1
         self._start(group)
 
-    def _reply(self, connection: Connection, done: Done) -> None:
-        self._replies.setdefault(connection, []).append(done)
+    def _reply(self, connection: Connection, messages: list[Any]) -> None:
+        self._replies.setdefault(connection, []).extend(messages)
         self._reply_waits.set()
 
-    async def _run(self, call: Call) -> Done:
+    @calls_user_code
+    async def _attempt(self, call: Call, function: Callable[..., Any], send: Send) -> Done:
+        args, kwargs = call.arguments()
+        result = function(*args, **kwargs)
+        del args, kwargs
+        if call.streams or inspect.isawaitable(result) or inspect.isasyncgen(result):
+            return await run_coroutine(
+                finished(call, result, send, self._executor.flows),
+                call.running.name,
+                partial(self._register, call),
+            )
+        return call.done(result)
+
+    def _register(self, call: Call, task: CallTask) -> None:
+        self._calls[call.push.task] = task
+        self._owners[call.push.task] = call.owner
+
+    async def _run(self, call: Call, send: Send) -> Done | None:
+        """The reply; None when the actor leaves without one: its callers are told why."""
         task_id = call.push.task
         running.set(call.running)  # this Trio task's own context
         started = time.time()
         ok = False
         try:
             function = call.target.load()
-            args, kwargs = call.arguments()
-            result = function(*args, **kwargs)
-            del args, kwargs
-            if inspect.isawaitable(result):
-                result = await run_coroutine(
-                    as_coroutine(result), call.running.name, lambda task: self._calls.__setitem__(task_id, task)
-                )
-            done = call.done(result)
+            while True:
+                try:
+                    done = await self._attempt(call, function, send)
+                    break
+                except Exception as error:
+                    given_up = self._end is not None or task_id in self._executor.cancelled.calls
+                    if given_up or not call.may_repeat(error):
+                        raise
             ok = True
         except SystemExit as error:
             self.finish(exit_request(error))
-            await trio.sleep_forever()  # until the nursery's cancellation, just requested, arrives
+            return None
         except asyncio.CancelledError:
-            done = call.cancelled()
+            if self._end is not None:
+                return None
+            done = call.cancelled(Step.ASYNC)
         except BaseException as error:
-            if self._end is not None:  # Trio's cancellation: the actor is leaving
+            if self._over:  # Trio's cancellation
                 raise
             done = call.failed(error)
         finally:
             self._calls.pop(task_id, None)
+            self._owners.pop(task_id, None)
+            if task_id in self._executor.cancelled.calls:
+                self._executor.cancelled.ended(task_id)
         self._core.timeline.record(task_id, call.running.name, started, ok)
         return done
 
@@ -368,10 +490,5 @@ class AsyncExecutor:
     def _send_now(self) -> None:
         self._reply_waits = trio.Event()
         replies, self._replies = self._replies, {}
-        for connection, dones in replies.items():
-            connection.send(dones)
-
-
-async def as_coroutine(awaitable: Awaitable[Any]) -> Any:
-    """Any awaitable as a coroutine."""
-    return await awaitable
+        for connection, messages in replies.items():
+            connection.send(messages)

@@ -22,12 +22,13 @@ async def await_value(core: CoreWorker, ref: ObjectRef[Any]) -> Any:
     return core.objects.load(ref)
 
 
-async def await_ready(core: CoreWorker, ref: ObjectRef[Any]) -> None:
-    """Wait until ``ref`` has a value, in whatever loop the caller runs in."""
+async def await_ready(core: CoreWorker, ref: ObjectRef[Any], timeout: float | None = None) -> bool:
+    """Wait until ``ref`` has a value, in whatever loop the caller runs in; False if not within ``timeout`` seconds."""
     if _in_trio():
-        await _await_in_trio(core, ref)
+        await _await_in_trio(core, ref, timeout)
     else:
-        await _await_in_asyncio(core, ref)
+        await _await_in_asyncio(core, ref, timeout)
+    return ref._value is not None
 
 
 def _in_trio() -> bool:
@@ -45,7 +46,7 @@ def _in_trio() -> bool:
         return True
 
 
-async def _await_in_trio(core: CoreWorker, ref: ObjectRef[Any]) -> None:
+async def _await_in_trio(core: CoreWorker, ref: ObjectRef[Any], timeout: float | None) -> None:
     import trio
 
     token = trio.lowlevel.current_trio_token()
@@ -57,12 +58,16 @@ async def _await_in_trio(core: CoreWorker, ref: ObjectRef[Any]) -> None:
 
     with core.objects.watching(ref, wake) as waiting:
         if waiting:
-            await arrived.wait()
+            if timeout is None:
+                await arrived.wait()
+            else:
+                with trio.move_on_after(max(0.0, timeout)):
+                    await arrived.wait()
         else:
             await trio.lowlevel.checkpoint()
 
 
-async def _await_in_asyncio(core: CoreWorker, ref: ObjectRef[Any]) -> None:
+async def _await_in_asyncio(core: CoreWorker, ref: ObjectRef[Any], timeout: float | None) -> None:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[None] = loop.create_future()
 
@@ -76,7 +81,10 @@ async def _await_in_asyncio(core: CoreWorker, ref: ObjectRef[Any]) -> None:
 
     with core.objects.watching(ref, wake) as waiting:
         if waiting:
-            await future
+            if timeout is None:
+                await future
+            else:
+                await asyncio.wait([future], timeout=max(0.0, timeout))
 
 
 def future_of(core: CoreWorker, ref: ObjectRef[Any]) -> concurrent.futures.Future[Any]:

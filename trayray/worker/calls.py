@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable
+from contextlib import closing, contextmanager
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
@@ -31,16 +32,23 @@ from trayray.wire.messages import (
     Value,
     Yielded,
 )
-from trayray.wire.serialization import ArgumentSlot, deserialize, serialize
+from trayray.wire.serialization import ArgumentSlot, copied, deserialize, serialize
 from trayray.worker.actor_exit import ActorExit
 from trayray.worker.cancel_ladder import cancelled_error
+from trayray.worker.cancelling import Steps
+from trayray.worker.closing_async import closing_async
 from trayray.worker.current import Running, actor_self, running
 from trayray.worker.generators import replay_error
 from trayray.worker.objects import INLINE_BYTES
 from trayray.worker.references import LoanGuard, ObjectRef, adopting, error_value
+from trayray.worker.returns import Results, TooManyResults, lend_to
 
 if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker
+    from trayray.worker.yielding import Flow
+
+#: Results that are no value: their items are.
+_GENERATORS: Final = (GeneratorType, Steps)
 
 
 @attrs.define(eq=False)
@@ -117,7 +125,7 @@ _IMPLICIT: dict[str, Callable[..., Any]] = {
 class Call:
     """One execution."""
 
-    __slots__ = ("_core", "_met", "owner", "produced", "push", "repeats", "running", "target")
+    __slots__ = ("_core", "_met", "flow", "owner", "produced", "push", "repeats", "running", "stored", "target")
 
     def __init__(self, core: CoreWorker, push: Push, target: Target, owner: str) -> None:
         self._core = core
@@ -128,6 +136,10 @@ class Call:
         self.repeats = push.repeats
         #: Values that the generator has yielded; None while the call is not one that runs.
         self.produced: int | None = None
+        #: How far it may run ahead of its consumer, once it has begun to yield.
+        self.flow: Flow | None = None
+        #: The caller owns segments that it learns of by the reply.
+        self.stored = False
         define = target.define
         self.running = Running(push.task, push.name or define.name, define.name, define.resources, define.job, owner)
         self._met: list[weakref.ref[ObjectRef[Any]]] = []
@@ -158,32 +170,79 @@ class Call:
     def done(self, result: Any) -> Done:
         """The reply for a result."""
         count = self.target.define.num_returns
-        if count == 1:
+        generated = type(result) in _GENERATORS
+        if count == 1 and not generated:
             values = [self._pack(result)]
         elif count == 0:
             values = []
-        elif isinstance(result, Generator):
-            values = self._packed_values(cast("Generator[Any, Any, Any]", result), count)
+        elif generated:
+            values = self._generated(result, count)
         else:
-            values = [self._pack(item) for item in _split(result, count, self.running.name)]
+            values = self._all_of(_split(result, count, self.running.name), count)
         del result
         return Done(self.push.task, values, self._kept())
 
-    def _packed_values(self, items: Iterator[Any], count: int) -> list[Value]:
-        """The values of a generator for ``count`` references; what it raises is the value of those that remain."""
-        values: list[Value] = []
+    async def done_async(self, result: AsyncGenerator[Any]) -> Done:
+        """`done` for an async generator."""
+        count = self.target.define.num_returns
+        if count == 0:
+            return self.done(result)
+        results = self._results(count)
+        try:
+            async with closing_async(result):
+                async for item in result:
+                    results.add(item)
+            results.check()
+        except BaseException as error:
+            values = self._broken(results, error)
+        else:
+            values = self._handed_over(results)
+        return Done(self.push.task, values, self._kept())
+
+    def _results(self, count: int) -> Results:
+        return Results(self._core, self.owner, count, self.running.name)
+
+    def _all_of(self, items: Iterable[Any], count: int) -> list[Value]:
+        results = self._results(count)
         try:
             for item in items:
-                if len(values) == count:
-                    error = ValueError(f"{self.running.name}() yielded more values than num_returns={count}.")
-                    return [error_value(self.error_of(error))] * count
-                values.append(self._pack(item))
-            if len(values) < count:
-                raise ValueError(f"{self.running.name}() yielded {len(values)} values, but num_returns={count}.")
-        except Exception as error:
-            if self.target.may_retry(error):
-                raise
-            values += [error_value(self.error_of(error))] * (count - len(values))
+                results.add(item)
+        except BaseException:
+            results.discard()
+            raise
+        return self._handed_over(results)
+
+    def _generated(self, items: Generator[Any, Any, Any], count: int) -> list[Value]:
+        """The values of a generator for ``count`` references; what it raises is the value of those that remain."""
+        results = self._results(count)
+        try:
+            with closing(items):
+                for item in items:
+                    results.add(item)
+            results.check()
+        except BaseException as error:
+            return self._broken(results, error)
+        return self._handed_over(results)
+
+    def _broken(self, results: Results, error: BaseException) -> list[Value]:
+        """The values of a generator that has raised ``error``, or has yielded too few or too many.
+
+        Raises:
+            BaseException: ``error``, when it is no result, or the call may be executed once more for it.
+        """
+        if isinstance(error, TooManyResults):
+            results.discard()
+            error = ValueError(str(error))
+        elif not isinstance(error, Exception) or self.target.may_retry(error):
+            results.discard()
+            raise error
+        value = error_value(self.error_of(error))
+        missing = results.missing
+        return self._handed_over(results) + [value] * missing
+
+    def _handed_over(self, results: Results) -> list[Value]:
+        values = results.hand_over()
+        self.stored = any(value.kind == STORED for value in values)
         return values
 
     # --- generators ---
@@ -201,7 +260,10 @@ class Call:
         """The message for the next value; None for one that the caller has from an earlier run."""
         index = self.produced or 0
         self.produced = index + 1
-        return None if index < self.push.skip else Yielded(self.push.task, index, self._pack(item))
+        skip = self.push.skip
+        if skip and self.target.define.ahead:
+            skip -= 1  # the caller answers the last one once more with how many were taken since this run was ordered
+        return None if index < skip else Yielded(self.push.task, index, self._pack(item))
 
     def end_stream(self) -> Done:
         """The reply of a generator that has returned.
@@ -225,18 +287,15 @@ class Call:
 
     def _pack(self, result: Any) -> Value:
         serialized = serialize(result)
-        refs = None
-        if serialized.refs:
-            peers = self._core.peers
-            if peers.needs_register(serialized.refs, self.owner):
-                self._core.run_async(peers.register, serialized.refs, self.owner)
-            else:
-                own = [ref for ref in serialized.refs if not ref._owner]
-                self._core.references.lend([ref._id for ref in own], self.owner)
-            refs = self._core.references.infos(serialized.refs)
+        refs = serialized.refs
         if serialized.size <= INLINE_BYTES:
-            return Value(INLINE, serialized.to_bytes(), None, refs)
-        return Value(STORED, b"", self._core.objects.store(serialized, self.owner), refs)
+            return Value(INLINE, serialized.to_bytes(), None, lend_to(self._core, refs, self.owner) if refs else None)
+        objects = self._core.objects
+        place = objects.write(serialized)
+        infos = lend_to(self._core, refs, self.owner) if refs else None
+        self.stored = True
+        objects.seal([place], self.owner)
+        return Value(STORED, b"", place, infos)
 
     @contextmanager
     def entered(self) -> Generator[None]:
@@ -265,6 +324,7 @@ class Call:
             ip=self._core.node_ip,
             actor_repr=_repr_of(actor.instance) if actor is not None else None,
             actor_id=actor.actor_id.hex() if actor is not None else None,
+            copied=copied,
         )
 
     def cancelled(self, step: Step) -> Done:

@@ -39,34 +39,44 @@ from trayray.wire.messages import (
     Fence,
     FinishJob,
     Grant,
+    GroupNews,
     Hello,
     JobConfig,
+    JobEnding,
     JobFinished,
     LeaseLost,
     LogLines,
     NodeMessage,
+    NodeTold,
+    Notice,
     PeerGone,
     PeerMessage,
     RefInfo,
+    Refused,
     Value,
     Welcome,
 )
 from trayray.worker.actor_calls import ActorCall, ActorCalls
 from trayray.worker.actor_creation import Creations
 from trayray.worker.arena_mapping import ArenaMapping
+from trayray.worker.cancel_ladder import Cancellations
 from trayray.worker.current import Running
 from trayray.worker.driver_output import LinePrinter
+from trayray.worker.metrics import recorder
 from trayray.worker.objects import Objects
 from trayray.worker.omp_threads import OmpThreads
 from trayray.worker.peers import Peers
+from trayray.worker.placement_groups import GroupReferences
 from trayray.worker.references import Callback, Dropped, ObjectRef, ReferenceTable, error_value
 from trayray.worker.tasks import PendingTask, TaskSubmitter, reference_values, take_stored
 from trayray.worker.thread_calls import ThreadCall
 from trayray.worker.timeline import Timeline
+from trayray.worker.waits import Waits
 
 if TYPE_CHECKING:
     from trayray.gcs.client import GcsClient
     from trayray.worker.execution import Executor
+    from trayray.worker.explaining import Explaining
 
 R = TypeVar("R")
 
@@ -103,6 +113,8 @@ class CoreWorker:
         self.namespace = ""
         self.runtime_env: dict[str, Any] = {}
         self.detaches_actors = False
+        #: Where the job's code in other languages is; empty: it has none.
+        self.code_search_path: list[str] = []
         self.omp_threads = OmpThreads()
         self.timeline = Timeline()
         self.node_ip = "127.0.0.1"
@@ -110,10 +122,18 @@ class CoreWorker:
         self.dropped = Dropped(self._wake_for_dropped)
         self.references = ReferenceTable(self.address, self.dropped, self._send_peer)
         self.objects = Objects(self)
+        self.waits = Waits(self)
+        self._explaining: Explaining | None = None
         self.peers = Peers(self)
         self.tasks = TaskSubmitter(self)
         self.actors = ActorCalls(self)
+        self.cancellations = Cancellations(self)
         self.creations = Creations(self)
+        self.groups = GroupReferences(self)
+        #: The placement group that takes in what is started here, empty for none.
+        self.captured: bytes = b""
+        #: What the templates of calls depend on besides their options: the job, and that group.
+        self.scope: bytes = b""
         self.on_message: Callable[[NodeMessage], None] | None = None
         #: Set once the node is gone, by itself: `closed` is this then.
         self.lost: LocalRayletDiedError | None = None
@@ -121,7 +141,8 @@ class CoreWorker:
         self.closed: RayError | None = None
         self._base = random_base
         self._ids: TaskIdFactory | None = None
-        self._printer = LinePrinter() if print_logs else None
+        self._printer = LinePrinter()
+        self._prints_logs = print_logs
         self._inbox: deque[PendingTask | ThreadCall[Any] | tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._awake = True  # the loop looks at the inbox first thing
         self._token: trio.lowlevel.TrioToken | None = None
@@ -134,6 +155,8 @@ class CoreWorker:
         #: Held by whoever works on tasks and actor calls: the loop's thread, or a user thread that finds the loop idle
         #: and a worker waiting, and spares the way through the loop (`submit`).
         self.state_lock = threading.RLock()
+        #: What the node grants the job's workers to clean up (seconds).
+        self._job_ends_within = 0.0
         #: The job has been finished, or the loop has ended.
         self.ended = threading.Event()
 
@@ -150,26 +173,46 @@ class CoreWorker:
             self._ids = TaskIdFactory(self.job, self._base)
         return self._ids
 
+    @property
+    def explaining(self) -> Explaining:
+        """What waits for what: loaded when it is first asked for, which in most processes is never."""
+        if self._explaining is None:
+            from trayray.worker.explaining import Explaining
+
+            self._explaining = Explaining(self)
+        return self._explaining
+
     def assign_job(self, job: bytes) -> None:
         """This process works for ``job`` from now on."""
         if job != self.job:
-            self.job = job
+            self.job = self.scope = job
             self._ids = None
+
+    def capture(self, group: bytes) -> None:
+        """What is started from now on goes into this placement group; empty for none."""
+        self.captured = group
+        self.scope = self.job + group
 
     def task_id_of(self, task: Running | None) -> bytes:
         """The task whose puts these are: the running one, or the driver's."""
         return task.task_id if task is not None else driver_task_id(self.job)
 
     def report_timeline(self) -> None:
-        """Send what has been executed since the last report; from any thread."""
-        report = self.timeline.take()
+        """Send what has been executed, and recorded of metrics, since the last report; from any thread."""
+        report = [*self.timeline.take(), *recorder.take()]
         if report:
             self.to_node_if_there(report)
 
     @property
     def is_needed(self) -> bool:
         """Whether others may depend on this process: on objects or actors that it owns, or on calls it has made."""
-        return bool(self.references.lent or self.tasks.pending or self.actors.pending or self.creations.owned)
+        return bool(
+            self.references.lent
+            or self.references.pins_out_of_band
+            or self.tasks.pending
+            or self.actors.pending
+            or self.creations.owned
+        )
 
     # --- from other threads to the loop ---
 
@@ -276,6 +319,8 @@ class CoreWorker:
         """A process of the cluster is dead."""
         self.peers.process_gone(address)
         self.references.process_gone(address)
+        if self.executor is not None:
+            self.executor.cancelled.caller_gone(address)
 
     # --- values of arguments and results ---
 
@@ -311,20 +356,32 @@ class CoreWorker:
         self.references.complete(ref, value)
 
     def cancel(self, ref: ObjectRef[Any], *, force: bool, recursive: bool) -> None:
-        """Cancel the task that makes ``ref``; in the loop's thread."""
+        """Cancel the task that makes ``ref``; in the loop's thread, under `state_lock`."""
         if ref._owner:
             from trayray.wire.messages import CancelRemote
 
             self.peers.send(ref._owner, [CancelRemote(ref.binary(), force, recursive)])
             return
         task_id = ref.binary()[:24]
-        call = self.actors.pending.get(task_id)
+        call = self.actors.pending.get(task_id) or self.tasks.pending.get(task_id)
         if call is not None:
-            self.actors.cancel(call, recursive=recursive)
-            return
-        task = self.tasks.pending.get(task_id)
-        if task is not None:
-            self.tasks.cancel(task, force=force, recursive=recursive)
+            self._cancel(call, force=force, recursive=recursive)
+            self.flush()
+
+    def cancel_children(self, parent: bytes, *, force: bool) -> None:
+        """Cancel what task or actor call ``parent`` of this worker has called and has not finished; in the loop."""
+        self._drain()
+        with self.state_lock:
+            calls = [*self.tasks.pending.values(), *self.actors.pending.values()]
+            for call in [call for call in calls if call.parent == parent]:
+                self._cancel(call, force=force, recursive=True)
+            self.flush()
+
+    def _cancel(self, call: PendingTask, *, force: bool, recursive: bool) -> None:
+        if isinstance(call, ActorCall):
+            call.client.cancel(call, recursive=recursive)
+        else:
+            self.tasks.cancel(call, force=force, recursive=recursive)
 
     # --- lifetime ---
 
@@ -333,14 +390,19 @@ class CoreWorker:
         self.namespace = config.namespace
         self.runtime_env = config.runtime_env
         self.detaches_actors = config.detaches_actors
+        self.code_search_path = config.code_search_path
         self.to_node([AssignJob(self.job, msgspec.msgpack.encode(config))])
 
     def finish_job(self, timeout: float) -> None:
-        """A driver leaves: wait until everything of its job has ended and its output was shown; not in the loop."""
+        """A driver leaves: wait until everything of its job has ended and its output was shown; not in the loop.
+
+        A node that does not answer is waited for at most so long; the job, as long as the node says that it may take.
+        """
+        self.call_soon(self.report_timeline)
         self.call_soon(self.to_node_if_there, [FinishJob()])
-        self.ended.wait(timeout)
-        if self._printer is not None:
-            self._printer.finish(timeout)
+        if not self.ended.wait(timeout) and self._job_ends_within:
+            self.ended.wait(self._job_ends_within)
+        self._printer.finish(timeout)
 
     def stop(self) -> None:
         """End `run_core_worker`; in the loop's thread."""
@@ -378,6 +440,10 @@ class CoreWorker:
                 self.tasks.granted(message)
             case LeaseLost():
                 self.tasks.lease_lost(message)
+            case Refused():
+                self.tasks.refused(message)
+            case GroupNews():
+                self.groups.news(message)
             case Contended(contended):
                 self.tasks.contended(contended)
             case Created():
@@ -389,11 +455,17 @@ class CoreWorker:
             case Fence():
                 self.dropped.drain()
                 self.to_node([message])
+            case JobEnding(seconds):
+                self._job_ends_within = seconds
             case JobFinished():
                 self.ended.set()
             case LogLines():
-                if self._printer is not None:
+                if self._prints_logs:
                     self._printer.show(message)
+            case Notice(lines):
+                self._printer.show(LogLines(0, "trayray", True, lines))
+            case NodeTold():
+                self.explaining.answered(message)
             case _:
                 if self.on_message is not None:
                     self.on_message(message)
@@ -429,8 +501,7 @@ class CoreWorker:
                 if isinstance(item, ThreadCall):
                     item.refuse(error)
                 elif isinstance(item, PendingTask):
-                    for ref in item.returns:
-                        self.references.complete(ref, value)
+                    item.fail(self, value)
             self.objects.fail_requests(error)
             self._fail_everything(value)
 
@@ -439,8 +510,7 @@ class CoreWorker:
         self.tasks.pending.clear()
         self.actors.pending.clear()
         for task in pending:
-            for ref in task.returns:
-                self.references.complete(ref, value)
+            task.fail(self, value)
         for ref in list(self.references.known.values()):
             self.references.complete(ref, value)
 
@@ -448,7 +518,8 @@ class CoreWorker:
         report_at = 0.0
         while True:
             with self.state_lock:
-                deadlines = [d for d in (self.tasks.next_deadline(), self.actors.next_deadline()) if d is not None]
+                due = self.tasks.next_deadline(), self.actors.next_deadline(), self.cancellations.next_deadline()
+                deadlines = [d for d in due if d is not None]
                 self._timer_due = trio.Event()
                 self._timer_sleeps = not deadlines
             if deadlines:
@@ -460,6 +531,7 @@ class CoreWorker:
             with self.state_lock:
                 self.tasks.tick()
                 self.actors.tick(now)
+                self.cancellations.tick()
             if now >= report_at:
                 report_at = now + _REPORT_SECONDS
                 self.report_timeline()

@@ -39,11 +39,18 @@ class Running:
     job: bytes
     owner: str = ""
     runtime_env: dict[str, Any] = attrs.field(factory=dict[str, Any])
-    cancelled: bool = False
+    #: The placement group that it runs in; empty for none.
+    placement_group: bytes = b""
 
 
 #: The task that the current thread or coroutine executes; None in drivers and idle workers.
 running: contextvars.ContextVar[Running | None] = contextvars.ContextVar("trayray_running", default=None)
+
+
+def running_task() -> bytes | None:
+    """The id of the task or actor call that the current thread or coroutine executes."""
+    task = running.get()
+    return None if task is None else task.task_id
 
 
 @attrs.define
@@ -59,6 +66,8 @@ class ActorSelf:
     is_async: bool
     #: What it holds while it lives.
     resources: dict[str, float]
+    #: The placement group that it lives in; empty for none.
+    placement_group: bytes = b""
 
 
 _actor: ActorSelf | None = None

@@ -1,4 +1,7 @@
-"""What workers print, shown on their driver's terminal. Not here: how it gets there (``node.worker_output``)."""
+"""What workers print and what the node has to say, shown on the driver's terminal.
+
+Not here: how it gets there (``node.worker_output``, ``node.waiting``).
+"""
 
 import queue
 import sys
@@ -38,7 +41,7 @@ def print_log_lines(message: LogLines) -> None:
     stream = sys.stderr if message.stderr else sys.stdout
     if stream is None:  # a driver without a console
         return
-    prefix = f"({message.name} pid={message.pid}) "
+    prefix = f"({message.name} pid={message.pid}) " if message.pid else f"({message.name}) "
     text = "".join(f"{prefix}{line}\n" for line in message.lines)
     try:
         encoding = getattr(stream, "encoding", None) or "utf-8"

@@ -13,17 +13,20 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from types import GeneratorType
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
+from trayray.core.cancellation import Step
 from trayray.link.network import socket_name
 from trayray.link.port import LinkClosed
 from trayray.link.unix import UnixLink
 from trayray.wire.messages import (
     ASYNC_TASK,
+    LAST,
     METHOD,
     Blocked,
     Define,
@@ -37,15 +40,19 @@ from trayray.wire.messages import (
 )
 from trayray.worker.actor_exit import ActorExit
 from trayray.worker.calls import Call, Target
+from trayray.worker.cancelled_calls import CancelledCalls
+from trayray.worker.cancelling import Region, Steps, ThreadRegion, may_be_interrupted
 from trayray.worker.current import actor_self, running
 from trayray.worker.output import set_output_name
 from trayray.worker.process_title import set_title
+from trayray.worker.yielding import Flows, Send, run_generator
 
 if TYPE_CHECKING:
     import trio
 
     from trayray.worker.async_execution import AsyncExecutor
     from trayray.worker.core_worker import CoreWorker
+    from trayray.worker.leaving import Leaving
 
 #: Replies are held back while short calls follow each other, at most so many and so long (seconds).
 _MAX_HELD, _HOLD_SECONDS = 32, 0.0005
@@ -53,6 +60,25 @@ _MAX_HELD, _HOLD_SECONDS = 32, 0.0005
 _LAST_SEND_SECONDS = 2.0
 #: How long a process that vanishes waits for whoever holds the lock.
 _LAST_FLUSH_SECONDS = 0.1
+#: How long a cancelled task waits for the CPUs that it has lent.
+_CANCELLED_WAIT_SECONDS = 0.05
+
+
+class PooledCall:
+    """A call that a pool of threads has."""
+
+    __slots__ = ("connection", "future", "group", "name", "push", "region", "thread")
+
+    def __init__(self, group: str, name: str, connection: Connection, push: Push) -> None:
+        self.group = group
+        self.name = name
+        self.connection = connection
+        self.push = push
+        self.region = ThreadRegion()
+        #: Set once the pool has it.
+        self.future: Future[None] | None = None
+        #: The thread that executes it, 0 while none does.
+        self.thread = 0
 
 
 class Connection:
@@ -74,16 +100,22 @@ class Connection:
 
 
 class ExitRequested(BaseException):
-    """The worker's main loop shall end; ``reason`` is a sentence for the user, ``code`` the exit code."""
+    """The worker's main loop shall end; ``reason`` is a sentence for the user, ``code`` the exit code.
 
-    def __init__(self, reason: str, code: int = 0) -> None:
+    ``patient``: calls in progress may end by themselves, for a while.
+    """
+
+    def __init__(self, reason: str, code: int = 0, *, patient: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.code = code
+        self.patient = patient
 
 
 class Executor:
     """What a worker's main thread does."""
+
+    leaving: Leaving
 
     def __init__(self, core: CoreWorker) -> None:
         self.core = core
@@ -92,7 +124,9 @@ class Executor:
         self.lock = threading.RLock()
         self.queue: deque[tuple[Connection, Push]] = deque()
         self.connections: dict[int, Connection] = {}
-        self.cancelled: set[bytes] = set()
+        self.cancelled = CancelledCalls(self)
+        #: What the main thread took out of the queue last, until it has ended. Guarded by the lock.
+        self.taken: tuple[Connection, Push] | None = None
         self._main_thread = threading.get_ident()
         self._poller = select.epoll()
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -100,6 +134,18 @@ class Executor:
         #: Work for the main thread from the loop: the actor's constructor, the end.
         self._orders: deque[Callable[[], None]] = deque()
         self._resumed = threading.Event()
+        #: A cancelled task went on without the CPUs that it had lent.
+        self.lacks_cpus = False
+        #: Running generators whose consumers may be slower.
+        self.flows = Flows()
+        #: Calls of functions that a worker may run only so often, by function; and that this worker has run one as
+        #: often: it takes no more.
+        self._counts: dict[str, int] = {}
+        self._spent = False
+        #: The call that the main thread executes; read by other threads.
+        self.current: Call | None = None
+        #: Calls that pools of threads have, until they have ended.
+        self.pooled: dict[bytes, PooledCall] = {}
         self._current: Connection | None = None
         self._held_since = 0.0
         self._pools: dict[str, ThreadPoolExecutor] = {}
@@ -159,17 +205,26 @@ class Executor:
             self.queue = deque(item for item in self.queue if item[1].task not in given)
         connection.send([Returned([push.task for _, push in mine])])
 
-    def cancel(self, task: bytes, *, force: bool, recursive: bool) -> None:
+    def cancel(self, task: bytes, step: Step, *, recursive: bool, force: bool) -> None:
         """A caller cancels a call; one that is queued here never starts."""
-        if self._async is not None:
-            self._async[1].run_sync_soon(self._async[0].cancel, task)
+        if self._async is None:
+            self.cancelled.request(task, step, recursive=recursive, force=force)
             return
+        if recursive:
+            self.core.cancel_children(task, force=force)
+        self._async[1].run_sync_soon(self._async[0].cancel, task, step, recursive)
+
+    def read_all(self) -> None:
+        """Take in what has arrived from callers; under the lock."""
+        for connection in list(self.connections.values()):
+            self._read(connection)
+
+    def answer_cancel(self, connection: Connection) -> None:
+        """Tell a caller what has ended here, and what has not started, so that it knows what runs."""
         with self.lock:
-            for connection in list(self.connections.values()):
-                self._read(connection)
-            if any(push.task == task for _, push in self.queue):
-                self.cancelled.add(task)
-        self._wake_main_thread()
+            self._flush(connection)
+            if actor_self() is None:
+                self._give_back(connection)
 
     def resumed(self) -> None:
         """The node gave the lent CPUs back."""
@@ -185,7 +240,7 @@ class Executor:
                     self._orders.popleft()()
                     continue
                 with self.lock:
-                    item = self.queue.popleft() if self.queue else None
+                    item = self.taken = self.queue.popleft() if self.queue else None
                 if item is None:
                     self._idle()
                 else:
@@ -217,6 +272,8 @@ class Executor:
                 self.queue.append((connection, message))
             elif type(message) is Define:
                 self.define(connection, message)
+        if self._spent:
+            self._give_back(connection)
 
     @staticmethod
     def define(connection: Connection, message: Define) -> None:
@@ -234,42 +291,80 @@ class Executor:
         if self._pools:
             pool = self._pools.get(target.define.group)
             if pool is not None:
-                pool.submit(self._execute_in_thread, connection, push, target)
+                pooled = PooledCall(target.define.group, push.name or target.define.name, connection, push)
+                self.pooled[push.task] = pooled
+                pooled.future = pool.submit(self._execute_in_thread, connection, push, target)
                 return
         once = target.define.at_most_once
         if once:
             self.flush_all()
         self._current = connection
         start = time.perf_counter()
-        done = self.call(Call(self.core, push, target, connection.address))
-        self._current = None
+        call = self.current = Call(self.core, push, target, connection.address)
+        done = self.call(call, partial(self._send_yielded, connection), self.cancelled.region)
+        self._current = self.current = None
         end = time.perf_counter()
         with self.lock:
+            self.taken = None
+            if self.cancelled.calls:
+                self.cancelled.ended(push.task, done)
+            if target.define.max_calls:
+                self._count(target.define, done)
             if not connection.held:
                 self._held_since = start
             connection.held.append(done)
             more = bool(self.queue) and self.queue[0][0] is connection  # another caller's call may be a long one
-            if not more or once or len(connection.held) >= _MAX_HELD or end - self._held_since > _HOLD_SECONDS:
+            due = len(connection.held) >= _MAX_HELD or end - self._held_since > _HOLD_SECONDS
+            if due or not more or once or done.flags or call.stored:  # if this dies, nobody knows what was stored
                 self._flush(connection)
 
+    def _send_yielded(self, connection: Connection, messages: list[Any]) -> None:
+        if connection.held:
+            with self.lock:
+                self._flush(connection)
+        connection.send(messages)
+
+    def _count(self, define: Define, done: Done) -> None:
+        """One more call of a function with ``max_calls``; the last one gives everything back that is queued here."""
+        count = self._counts[define.title] = self._counts.get(define.title, 0) + 1
+        if count >= define.max_calls:
+            self.take_no_more(done)
+
+    def take_no_more(self, done: Done) -> None:
+        """This reply is the worker's last: what is queued here goes back; under the lock."""
+        done.flags |= LAST
+        self._spent = True
+        for connection in self.connections.values():
+            self._give_back(connection)
+
     def _execute_in_thread(self, connection: Connection, push: Push, target: Target) -> None:
+        pooled = self.pooled[push.task]
+        pooled.thread = threading.get_ident()
         try:
-            done = self.call(Call(self.core, push, target, connection.address))
+            done = self.call(Call(self.core, push, target, connection.address), connection.send, pooled.region)
         except ExitRequested as request:
             self.order(partial(_raise, request))
         else:
             connection.send([done])
+        finally:
+            with self.lock:
+                del self.pooled[push.task]
+                pooled.region.ended()
+                self.cancelled.ended(push.task)
 
-    def call(self, call: Call) -> Done:
-        """Run one synchronous call to its reply."""
-        if self.cancelled and call.push.task in self.cancelled:
-            self.cancelled.discard(call.push.task)
-            return call.cancelled()
+    def call(self, call: Call, send: Send, region: Region) -> Done:
+        """Run one synchronous call to its reply; ``region`` is user code in this thread."""
+        if self.cancelled.calls and call.push.task in self.cancelled.calls:
+            return call.cancelled(Step.PENDING)
         state = call.running
         token = running.set(state)
         set_title(state.name)
         if actor_self() is None:
             self.core.omp_threads.follow(state.resources)
+            define = call.target.define
+            if define.placement_group or self.core.captured:
+                state.placement_group = define.placement_group
+                self.core.capture(define.placement_group if define.captures else b"")
             set_output_name(state.name)
         started = time.time()
         ok = False
@@ -277,25 +372,44 @@ class Executor:
             if call.target.define.group and call.target.define.group not in self._pools:
                 raise unknown_group(call, self._pools)
             function = call.target.load()
-            args, kwargs = call.arguments()
-            result = function(*args, **kwargs)
-            del args, kwargs
-            if call.target.define.kind == ASYNC_TASK:
-                from trayray.worker.async_execution import run_async_task
-
-                result = run_async_task(result, state.name)
-            done = call.done(result)
+            while True:
+                try:
+                    done = self._attempt(call, function, send, region)
+                    break
+                except Exception as error:
+                    if call.push.task in self.cancelled.calls or not call.may_repeat(error):
+                        raise
             ok = True
         except ExitRequested:
             raise
         except SystemExit as error:
             raise exit_request(error) from error
         except BaseException as error:
-            done = call.failed(error)
+            done = self.cancelled.reply(call, error, region)
         finally:
             running.reset(token)
         self.core.timeline.record(call.push.task, state.name, started, ok)
         return done
+
+    def _attempt(self, call: Call, function: Callable[..., Any], send: Send, region: Region) -> Done:
+        args, kwargs = call.arguments()
+        result = region.run(call.push.task, function, args, kwargs)
+        del args, kwargs
+        define = call.target.define
+        if define.kind == ASYNC_TASK:
+            from trayray.worker.async_execution import run_async_task
+
+            return run_async_task(call, result, send, self.flows, self.cancelled)
+        if self.cancelled.calls:
+            self.cancelled.checkpoint(call)
+        if define.num_returns == 1 and type(result) is not GeneratorType:
+            return call.done(result)
+        if define.num_returns and isinstance(result, Iterator):
+            result = Steps(region, call, cast("Iterator[Any]", result), self.cancelled.checkpoint)
+        if call.streams:
+            pausing = self.waiting if self.lends_in_this_thread() else nullcontext
+            return run_generator(call, result, send, self.flows, pausing)
+        return call.done(result)
 
     def flush_all(self) -> None:
         """Send every held reply."""
@@ -323,6 +437,34 @@ class Executor:
             held, connection.held = connection.held, []
             connection.send(held)
 
+    # --- questions of the loop's thread ---
+
+    def calls_in_loop(self) -> int:
+        """How many calls of an asynchronous actor are in progress."""
+        return 0 if self._async is None else self._async[0].in_progress
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the process is an asynchronous actor."""
+        return self._async is not None
+
+    def is_main_thread(self) -> bool:
+        """Whether this is called in the thread that executes calls."""
+        return threading.get_ident() == self._main_thread
+
+    def pool_size(self, group: str) -> int:
+        """How many calls of a concurrency group of a threaded actor are executed at once."""
+        return self._pools[group]._max_workers
+
+    def find_queued(self, task: bytes) -> tuple[Define, str] | None:
+        """What a call is that has arrived here and has not begun, and its name; None when it is not here."""
+        with self.lock:
+            for connection in list(self.connections.values()):
+                self._read(connection)
+            found = next(((c.calls[push.call].define, push) for c, push in self.queue if push.task == task), None)
+        self._wake_main_thread()
+        return None if found is None else (found[0], found[1].name or found[0].name)
+
     # --- waiting in a task ---
 
     def lends_in_this_thread(self) -> bool:
@@ -348,10 +490,24 @@ class Executor:
         try:
             yield
         finally:
-            if lends:
-                self.core.to_node([Resume()])
-                self._resumed.wait()
-            connection.send([Blocked(False)])
+            try:
+                if lends:
+                    self.core.to_node([Resume()])
+                    self._await_cpus()
+            finally:
+                connection.send([Blocked(False)])
+
+    @may_be_interrupted
+    def _await_cpus(self) -> None:
+        """Until the node has given the lent CPUs back; a cancelled task cleans up without them, if need be."""
+        taken = self.taken
+        patience = None
+        try:
+            if taken is not None and taken[1].task in self.cancelled.calls:
+                patience = _CANCELLED_WAIT_SECONDS
+            self._resumed.wait(patience)
+        finally:
+            self.lacks_cpus = self.lacks_cpus or not self._resumed.is_set()
 
     # --- actors ---
 
@@ -377,7 +533,7 @@ def unknown_group(call: Call, groups: Iterable[str]) -> ValueError:
 def exit_request(error: SystemExit) -> ExitRequested:
     """User code asked the process to end: what the node is told."""
     if isinstance(error, ActorExit):
-        return ExitRequested("exit_actor() was called in it")
+        return ExitRequested("exit_actor() was called in it", patient=error.patient)
     code = error.code if isinstance(error.code, int) else int(error.code is not None)
     reason = f"its process exited with exit code {code}: sys.exit({error.code!r}) was called in it"
     request = ExitRequested(reason, code)

@@ -7,6 +7,7 @@ Not here: running a generator (``yielding``).
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar, final
@@ -26,6 +27,7 @@ T_co = TypeVar("T_co", covariant=True)
 #: Index of the first value among a task's objects; before it comes the reference of the task's end.
 _FIRST: Final = 2
 _END_VALUE: Final = Value(END)
+_NIL: Final = b"\xff" * ObjectRef.size()
 #: Told to an executor whose consumer has gone: it need not wait for it any more.
 _ALL: Final = 1 << 62
 
@@ -58,14 +60,16 @@ class Stream:
         """The generator has yielded; a value that a repeated run yields again is dropped."""
         self.address = address
         with self.core.references.lock:
-            if index < self.received or self._abandoned:
-                self.received = max(self.received, index + 1)
-                self.core.take_result(self._placeholder(), value)  # held by nobody: what it stored is freed
-                return
-            self.received += 1
-            ref = self._items[-1]
-            self._items.append(self._placeholder())
+            dropped = index < self.received or self._abandoned
+            self.received = max(self.received, index + 1)
+            if dropped:
+                ref = self._placeholder()  # held by nobody: what was stored is freed
+            else:
+                ref = self._items[-1]
+                self._items.append(self._placeholder())
         self.core.take_result(ref, value)
+        if dropped:
+            self._report()  # the executor may wait for what was taken, or given up, before it was known where it is
 
     def finish(self, completed: ObjectRef[Any], result: Value, *, mid_stream: bool) -> None:
         """The call has ended, with an error perhaps: ``completed`` is its own reference.
@@ -78,6 +82,7 @@ class Stream:
         if self._gathered and (mid_stream or not failed):
             result = self._gather(completed)
         self.core.references.complete(completed, result)
+        self._limited = False  # nobody waits for what is taken from now on
         with self.core.references.lock:
             last = self._items[-1] if self._items else None
         if last is not None:
@@ -158,7 +163,7 @@ class ObjectRefGenerator(Generic[T_co]):
         while True:
             head = stream.head()
             if head._value is None and not stream.core.objects.wait([head], 1, timeout_s)[0]:
-                return ObjectRef(b"\xff" * ObjectRef.size())
+                return ObjectRef(_NIL)
             if is_end(head):
                 raise StopIteration
             if stream.take(head):
@@ -168,10 +173,21 @@ class ObjectRefGenerator(Generic[T_co]):
         return self
 
     async def __anext__(self) -> ObjectRef[T_co]:
+        return await self._next_async()
+
+    async def _next_async(self, timeout_s: float | None = None) -> ObjectRef[T_co]:
+        """`_next_sync` for event loops, asyncio's and Trio's.
+
+        Raises:
+            StopAsyncIteration: there are no more.
+        """
         stream = self._stream
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             head = stream.head()
-            await await_ready(stream.core, head)
+            left = None if deadline is None else deadline - time.monotonic()
+            if not await await_ready(stream.core, head, left):
+                return ObjectRef(_NIL)
             if is_end(head):
                 raise StopAsyncIteration
             if stream.take(head):
@@ -182,8 +198,9 @@ class ObjectRefGenerator(Generic[T_co]):
         return self._completed
 
     def next_ready(self) -> bool:
-        """Whether `next` returns or raises at once."""
-        return self._stream.head()._value is not None
+        """Whether `next` returns a reference at once; after the last one it does not."""
+        head = self._stream.head()
+        return head._value is not None and not is_end(head)
 
     def is_finished(self) -> bool:
         """Whether every value was taken and no more will come."""

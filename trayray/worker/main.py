@@ -8,7 +8,6 @@ Not here: forking and output pipes (``node.fork_server``).
 
 from __future__ import annotations
 
-import atexit
 import faulthandler
 import os
 import sys
@@ -20,16 +19,18 @@ from typing import Any, NoReturn
 import msgspec
 import trio
 
+from trayray.core.leaving import WorkerSettings
 from trayray.exceptions import RayTaskError
 from trayray.link.network import NodeNetwork, UnixNetwork
 from trayray.wire.messages import (
     METHOD,
     ActorSpec,
     ActorStarted,
+    AskCleanup,
     AssignJob,
+    CleanupDue,
     Define,
     Exit,
-    Exiting,
     JobConfig,
     NodeMessage,
     Push,
@@ -39,10 +40,12 @@ from trayray.wire.messages import (
     StartActor,
 )
 from trayray.wire.serialization import deserialize, serialize
+from trayray.worker.breakpoints import breakpoint_hook
 from trayray.worker.calls import Call, Target
 from trayray.worker.core_worker import CoreConfig, CoreWorker, run_core_worker
 from trayray.worker.current import ActorSelf, set_actor_self, set_core_worker
 from trayray.worker.execution import Executor, ExitRequested, exit_request
+from trayray.worker.leaving import Leaving, calls_user_code
 from trayray.worker.output import redirect_output, set_output_name
 from trayray.worker.process_title import set_title
 from trayray.worker.ray_alias import install_alias
@@ -54,10 +57,11 @@ _decode_job = msgspec.msgpack.Decoder(JobConfig)
 class Worker:
     """One worker process."""
 
-    def __init__(self, config: CoreConfig, network: NodeNetwork) -> None:
+    def __init__(self, config: CoreConfig, network: NodeNetwork, settings: WorkerSettings) -> None:
         self.core = CoreWorker(config, network=network, random_base=int.from_bytes(os.urandom(8), "little"))
         self.executor = Executor(self.core)
         self.core.on_message = self._handle
+        self.leaving = self.executor.leaving = Leaving(self.core, self.executor, settings)
         self._ready = threading.Event()
 
     def run(self) -> int:
@@ -67,20 +71,11 @@ class Worker:
         self._ready.wait()
         set_core_worker(self.core)
         _answer_before_exit(self.executor)
+        self.executor.cancelled.region.install()
+        self.leaving.install()
         end = self.executor.run()
-        self._leave(end)
+        self.leaving.clean_up(end)
         return end.code
-
-    def _leave(self, end: ExitRequested) -> None:
-        self.executor.send_everything()
-        self.core.report_timeline()
-        if end.code:  # a crash, which the node reports with the last lines of output
-            traceback.print_exception(end.__cause__)
-        else:
-            self.core.to_node_if_there([Exiting(end.reason)])
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
 
     def _run_loop(self) -> None:
         async def main() -> None:
@@ -113,8 +108,10 @@ class Worker:
                     self.core.to_node([Retained()])
                 else:
                     self.executor.order(lambda: _leave_now("it was idle and not needed any more"))
-            case Exit(reason):
-                self.executor.order(lambda: _leave_now(reason))
+            case AskCleanup():
+                self.core.to_node([CleanupDue(self.leaving.is_due())])
+            case Exit():
+                self.leaving.ordered(message)
             case _:
                 pass
 
@@ -126,6 +123,7 @@ class Worker:
         core.namespace = config.namespace
         core.runtime_env = config.runtime_env
         core.detaches_actors = config.detaches_actors
+        core.code_search_path = config.code_search_path
         if config.as_ray:
             install_alias()
         core.omp_threads.driver_setting = config.omp_num_threads
@@ -154,11 +152,13 @@ class Worker:
         if spec.max_concurrency > 1 or spec.groups:
             self.executor.use_threads(max(1, spec.max_concurrency), spec.groups)
 
+    @calls_user_code
     def _construct(self, spec: ActorSpec, restarted: bool) -> None:
         core = self.core
         target = Target(_creation_define(spec), None)
         call = Call(core, _creation_push(spec), target, spec.owner)
         core.omp_threads.follow(spec.resources)
+        core.capture(spec.placement_group if spec.captures else b"")
         try:
             with call.entered():
                 cls: Any = deserialize(spec.body)
@@ -174,9 +174,11 @@ class Worker:
                         restarted,
                         spec.is_async,
                         spec.resources,
+                        spec.placement_group,
                     )
                 )
                 instance.__init__(*args, **kwargs)
+                self.leaving.constructed = True
                 del args, kwargs
             call.register_kept()
         except SystemExit as error:
@@ -213,9 +215,10 @@ def _creation_push(spec: ActorSpec) -> Push:
     return Push(spec.task, 0, spec.payload, spec.values)
 
 
-def run_worker(config: CoreConfig, sockets: Path) -> int:
+def run_worker(config: CoreConfig, sockets: Path, settings: WorkerSettings) -> int:
     """Be a worker until told to end; the exit code. Called once, in a freshly forked process."""
     redirect_output()
     faulthandler.enable(file=2, all_threads=False)  # the crash report shows the thread that crashed
     set_title("IDLE")
-    return Worker(config, UnixNetwork(sockets, config.token, config.worker_id)).run()
+    sys.breakpointhook = breakpoint_hook
+    return Worker(config, UnixNetwork(sockets, config.token, config.worker_id), settings).run()

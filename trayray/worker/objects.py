@@ -100,10 +100,24 @@ class Objects:
         Raises:
             ObjectStoreFullError: there is no room.
         """
+        place = self.write(serialized)
+        self.seal([place], owner)
+        return place
+
+    def write(self, serialized: Serialized) -> Place:
+        """Write a pickled value into a fresh segment, which is this process's until `seal` or `free`.
+
+        Raises:
+            ObjectStoreFullError: there is no room.
+        """
         place = self._create(serialized.size)
         serialized.write_into(self.core.arena.write(place))
-        self.core.to_node([Seal(place.offset, place.generation, owner)])
         return place
+
+    def seal(self, places: Sequence[Place], owner: str) -> None:
+        """Segments are written and belong to process ``owner``."""
+        if places:
+            self.core.to_node([Seal(place.offset, place.generation, owner) for place in places])
 
     def _create(self, size: int) -> Place:
         creation = _Creation()
@@ -199,7 +213,7 @@ class Objects:
             return
         self.want(missing)
         try:
-            satisfied = self.block(waiter, timeout)
+            satisfied = self.block(waiter, timeout, missing)
         finally:
             if waiter.remaining > 0 or len(missing) > 1:
                 for ref in missing:
@@ -227,7 +241,7 @@ class Objects:
             if waiter.remaining > 0:
                 self.want(missing)
                 try:
-                    self.block(waiter, timeout)
+                    self.block(waiter, timeout, missing)
                 finally:
                     for ref in missing:
                         if ref._waiters is not None:
@@ -260,11 +274,15 @@ class Objects:
         if borrowed:
             self.core.call_soon(self.core.peers.want, borrowed)
 
-    def block(self, waiter: ThreadWaiter, timeout: float | None) -> bool:
-        """Wait in the calling thread; a task's main thread lends its CPUs while it does."""
+    def block(self, waiter: ThreadWaiter, timeout: float | None, missing: Sequence[ObjectRef[Any]]) -> bool:
+        """Wait for ``missing`` in the calling thread; a task's main thread lends its CPUs while it does.
+
+        Raises:
+            DeadlockError: what is waited for waits for the calling thread.
+        """
         executor = self.core.executor
         if executor is None or not executor.lends_in_this_thread():
-            return waiter.wait(timeout)
+            return self.core.waits.wait(waiter, timeout, missing)
         first = _LEND_AFTER_SECONDS if timeout is None else min(timeout, _LEND_AFTER_SECONDS)
         if waiter.wait(first):
             return True
@@ -272,7 +290,8 @@ class Objects:
             return False
         deadline = None if timeout is None else time.monotonic() + timeout - first
         with executor.waiting():
-            return waiter.wait(None if deadline is None else deadline - time.monotonic())
+            left = None if deadline is None else deadline - time.monotonic()
+            return self.core.waits.wait(waiter, left, missing)
 
     # --- other ways to wait ---
 

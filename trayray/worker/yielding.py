@@ -6,14 +6,16 @@ Not here: what arrives at the caller (``generators``), one value's layout (``cal
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
+from weakref import WeakValueDictionary
 
 import trio
 
 from trayray.wire.messages import Done, Yielded
 from trayray.worker.calls import Call
+from trayray.worker.closing_async import closing_async
 
 Send = Callable[[list[Any]], None]
 
@@ -48,7 +50,8 @@ class Flows:
     """The generators that run in this worker and may have to wait."""
 
     def __init__(self) -> None:
-        self._flows: dict[bytes, Flow] = {}
+        #: Held by their calls: what a consumer has taken counts when the generator is repeated, too.
+        self._flows: WeakValueDictionary[bytes, Flow] = WeakValueDictionary()
 
     def consumed(self, task: bytes, taken: int) -> None:
         """A consumer has taken values; of a generator that has ended since, perhaps."""
@@ -57,11 +60,11 @@ class Flows:
             flow.consumed(taken)
 
     def open(self, call: Call) -> Flow:
-        flow = self._flows[call.push.task] = Flow(call.target.define.ahead, call.push.taken)
+        """How far the generator of ``call`` may run ahead; the same each time that it is repeated."""
+        flow = call.flow
+        if flow is None:
+            flow = call.flow = self._flows[call.push.task] = Flow(call.target.define.ahead, call.push.taken)
         return flow
-
-    def close(self, call: Call) -> None:
-        self._flows.pop(call.push.task, None)
 
 
 def run_generator(
@@ -87,7 +90,6 @@ def run_generator(
             _pause(flow, call.produced or 0, pausing)
         return call.end_stream()
     finally:
-        flows.close(call)
         close = getattr(result, "close", None)
         if close is not None:
             close()
@@ -101,27 +103,30 @@ def _pause(flow: Flow, produced: int, pausing: Callable[[], AbstractContextManag
         changed = threading.Event()
 
 
+async def stepped(items: Iterator[Any]) -> AsyncGenerator[Any]:
+    """A plain generator's values in an event loop, whose other tasks get their turns at each ``yield``."""
+    try:
+        for item in items:
+            yield item
+    finally:
+        close = getattr(items, "close", None)
+        if close is not None:
+            close()
+
+
 async def run_async_generator(call: Call, result: Any, send: Send, flows: Flows) -> Done:
-    """`run_generator` for an async generator."""
+    """`run_generator` for an async generator. The loop's other tasks run after each value, whatever it awaits."""
     call.begin_stream()
     flow = flows.open(call)
-    try:
+    async with closing_async(result):
         async for item in result:
             message: Yielded | None = call.yielded(item)
             del item
             if message is not None:
                 send([message])
+            await trio.lowlevel.checkpoint()
             await _pause_async(flow, call.produced or 0)
         return call.end_stream()
-    finally:
-        flows.close(call)
-        with trio.CancelScope(shield=True) as scope:  # its clean-up may await; whoever cancels it does not wait forever
-            scope.deadline = trio.current_time() + _CLOSE_SECONDS
-            await result.aclose()
-
-
-#: How long an async generator may take to clean up after its call was cancelled (seconds).
-_CLOSE_SECONDS = 5.0
 
 
 async def _pause_async(flow: Flow, produced: int) -> None:

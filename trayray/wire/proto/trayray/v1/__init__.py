@@ -4,6 +4,7 @@
 # This file has been @generated
 
 __all__ = (
+    "Bundle",
     "Chunk",
     "ClusterInfo",
     "CoreWorkerBase",
@@ -22,10 +23,13 @@ __all__ = (
     "GetNodeStatsRequest",
     "KillActorReply",
     "KillActorRequest",
+    "LabelRule",
     "ListNamedActorsReply",
     "ListNamedActorsRequest",
     "ListNodesReply",
     "ListNodesRequest",
+    "ListPlacementGroupsReply",
+    "ListPlacementGroupsRequest",
     "ListTaskEventsReply",
     "ListTaskEventsRequest",
     "NamedActor",
@@ -34,6 +38,7 @@ __all__ = (
     "ObjectTransferBase",
     "ObjectTransferStub",
     "PendingDemand",
+    "PlacementGroup",
     "PullRequest",
     "RayletBase",
     "RayletStub",
@@ -64,6 +69,26 @@ if TYPE_CHECKING:
 
 _COMPILER_VERSION = "0.10.1"
 betterproto2.check_compiler_version(_COMPILER_VERSION)
+
+
+@dataclass(eq=False, repr=False)
+class Bundle(betterproto2.Message):
+    resources: "dict[str, float]" = betterproto2.field(
+        1, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_DOUBLE)
+    )
+
+    rules: "list[LabelRule]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+    """
+    What the labels of its node must be.
+    """
+
+    node_id: "bytes" = betterproto2.field(3, betterproto2.TYPE_BYTES)
+    """
+    The node that has it; empty for none.
+    """
+
+
+default_message_pool.register_message("trayray.v1", "Bundle", Bundle)
 
 
 @dataclass(eq=False, repr=False)
@@ -121,6 +146,11 @@ class CreateActorRequest(betterproto2.Message):
     placement: "dict[str, float]" = betterproto2.field(
         4, betterproto2.TYPE_MAP, map_meta=betterproto2.map_meta(betterproto2.TYPE_STRING, betterproto2.TYPE_DOUBLE)
     )
+
+    scheduling: "bytes" = betterproto2.field(5, betterproto2.TYPE_BYTES)
+    """
+    Encoded trayray.model.scheduling.Scheduling; empty for anywhere.
+    """
 
 
 default_message_pool.register_message("trayray.v1", "CreateActorRequest", CreateActorRequest)
@@ -222,6 +252,21 @@ default_message_pool.register_message("trayray.v1", "KillActorRequest", KillActo
 
 
 @dataclass(eq=False, repr=False)
+class LabelRule(betterproto2.Message):
+    key: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    operator: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    "in", "!in", "exists" or "!exists".
+    """
+
+    values: "list[str]" = betterproto2.field(3, betterproto2.TYPE_STRING, repeated=True)
+
+
+default_message_pool.register_message("trayray.v1", "LabelRule", LabelRule)
+
+
+@dataclass(eq=False, repr=False)
 class ListNamedActorsReply(betterproto2.Message):
     actors: "list[NamedActor]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
 
@@ -254,6 +299,32 @@ class ListNodesRequest(betterproto2.Message):
 
 
 default_message_pool.register_message("trayray.v1", "ListNodesRequest", ListNodesRequest)
+
+
+@dataclass(eq=False, repr=False)
+class ListPlacementGroupsReply(betterproto2.Message):
+    groups: "list[PlacementGroup]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("trayray.v1", "ListPlacementGroupsReply", ListPlacementGroupsReply)
+
+
+@dataclass(eq=False, repr=False)
+class ListPlacementGroupsRequest(betterproto2.Message):
+    placement_group_id: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+    """
+    One group, by its id; empty for all.
+    """
+
+    name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    One group, by its name: the one in the namespace first. Empty for all.
+    """
+
+    namespace: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+
+default_message_pool.register_message("trayray.v1", "ListPlacementGroupsRequest", ListPlacementGroupsRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -366,6 +437,50 @@ class PendingDemand(betterproto2.Message):
 
 
 default_message_pool.register_message("trayray.v1", "PendingDemand", PendingDemand)
+
+
+@dataclass(eq=False, repr=False)
+class PlacementGroup(betterproto2.Message):
+    placement_group_id: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+
+    name: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+
+    namespace: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+    strategy: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+
+    bundles: "list[Bundle]" = betterproto2.field(5, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    job_id: "bytes" = betterproto2.field(6, betterproto2.TYPE_BYTES)
+
+    detached: "bool" = betterproto2.field(7, betterproto2.TYPE_BOOL)
+
+    actor_id: "bytes" = betterproto2.field(8, betterproto2.TYPE_BYTES)
+    """
+    The actor that created it; empty for none.
+    """
+
+    state: "str" = betterproto2.field(9, betterproto2.TYPE_STRING)
+    """
+    PENDING, PREPARED, CREATED, REMOVED or RESCHEDULING.
+    """
+
+    progress: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    What its placement has come to.
+    """
+
+    attempts: "int" = betterproto2.field(11, betterproto2.TYPE_INT64)
+
+    creation_seconds: "float" = betterproto2.field(12, betterproto2.TYPE_DOUBLE)
+    """
+    Seconds from the request, and from the first attempt, to the creation; 0 before it.
+    """
+
+    scheduling_seconds: "float" = betterproto2.field(13, betterproto2.TYPE_DOUBLE)
+
+
+default_message_pool.register_message("trayray.v1", "PlacementGroup", PlacementGroup)
 
 
 @dataclass(eq=False, repr=False)
@@ -727,6 +842,24 @@ class GcsStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
+    async def list_placement_groups(
+        self,
+        message: "ListPlacementGroupsRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "ListPlacementGroupsReply":
+
+        return await self._unary_unary(
+            "/trayray.v1.Gcs/ListPlacementGroups",
+            message,
+            ListPlacementGroupsReply,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
 
 class ObjectTransferStub(betterproto2_grpclib.ServiceStub):
     async def pull(
@@ -888,6 +1021,10 @@ class GcsBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def list_placement_groups(self, message: "ListPlacementGroupsRequest") -> "ListPlacementGroupsReply":
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def __rpc_get_cluster_info(self, stream: "grpclib.server.Stream[GetClusterInfoRequest, ClusterInfo]") -> None:
         request = await stream.recv_message()
         assert request is not None
@@ -958,6 +1095,14 @@ class GcsBase(betterproto2_grpclib.ServiceBase):
         response = await self.list_task_events(request)
         await stream.send_message(response)
 
+    async def __rpc_list_placement_groups(
+        self, stream: "grpclib.server.Stream[ListPlacementGroupsRequest, ListPlacementGroupsReply]"
+    ) -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.list_placement_groups(request)
+        await stream.send_message(response)
+
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
         return {
             "/trayray.v1.Gcs/GetClusterInfo": grpclib.const.Handler(
@@ -1019,6 +1164,12 @@ class GcsBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 ListTaskEventsRequest,
                 ListTaskEventsReply,
+            ),
+            "/trayray.v1.Gcs/ListPlacementGroups": grpclib.const.Handler(
+                self.__rpc_list_placement_groups,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                ListPlacementGroupsRequest,
+                ListPlacementGroupsReply,
             ),
         }
 

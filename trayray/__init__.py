@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from trayray.api.decorators import method, remote, task
     from trayray.api.initialize import init, is_initialized, shutdown
     from trayray.api.install import install_as_ray
-    from trayray.cross_language import cpp_function, java_actor_class, java_function
+    from trayray.cross_language import Language, cpp_function, java_actor_class, java_function
     from trayray.model.ids import (
         ActorClassID,
         ActorID,
@@ -49,7 +49,13 @@ if TYPE_CHECKING:
         UniqueID,
         WorkerID,
     )
-    from trayray.runtime_context import get_runtime_context
+    from trayray.runtime_context import (
+        RESTORE_WORKER_MODE,
+        SCRIPT_MODE,
+        SPILL_WORKER_MODE,
+        WORKER_MODE,
+        get_runtime_context,
+    )
     from trayray.worker.generators import DynamicObjectRefGenerator, ObjectRefGenerator
     from trayray.worker.references import ObjectRef
     from trayray.worker.references import ObjectRef as ObjectID
@@ -62,11 +68,11 @@ _HOMES = {
     "trayray.api.decorators": "method remote task",
     "trayray.api.initialize": "init is_initialized shutdown",
     "trayray.api.install": "install_as_ray",
-    "trayray.cross_language": "cpp_function java_actor_class java_function",
+    "trayray.cross_language": "Language cpp_function java_actor_class java_function",
     "trayray.model.ids": (
         "ActorClassID ActorID ClusterID FunctionID JobID NodeID PlacementGroupID TaskID UniqueID WorkerID"
     ),
-    "trayray.runtime_context": "get_runtime_context",
+    "trayray.runtime_context": ("RESTORE_WORKER_MODE SCRIPT_MODE SPILL_WORKER_MODE WORKER_MODE get_runtime_context"),
     "trayray.worker.generators": "DynamicObjectRefGenerator ObjectRefGenerator",
     "trayray.worker.references": "ObjectRef",
 }
@@ -104,11 +110,15 @@ if not TYPE_CHECKING:  # to checkers a module with __getattr__ has every name, m
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOME_OF, *_SUBMODULES})
+    return sorted({*globals(), *_HOME_OF, *_SUBMODULES, "ObjectID"})
 
 
 __all__ = (
     "RAY_VERSION",
+    "RESTORE_WORKER_MODE",
+    "SCRIPT_MODE",
+    "SPILL_WORKER_MODE",
+    "WORKER_MODE",
     "ActorClassID",
     "ActorHandle",
     "ActorID",
@@ -116,6 +126,7 @@ __all__ = (
     "DynamicObjectRefGenerator",
     "FunctionID",
     "JobID",
+    "Language",
     "NodeID",
     "ObjectID",
     "ObjectRef",

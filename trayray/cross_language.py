@@ -6,7 +6,7 @@ checked has been: the job's code search path and the arguments' types. Not here:
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from trayray import cloudpickle
 from trayray.api.actor_class import ActorHandle
@@ -15,6 +15,47 @@ from trayray.exceptions import ActorUnschedulableError, TaskUnschedulableError
 from trayray.model.options import validate_actor_options, validate_task_options
 from trayray.wire import message_pack
 from trayray.worker.current import core_worker
+
+
+class Language:
+    """A language of workers: ``Language.PYTHON``, ``Language.JAVA`` or ``Language.CPP``.
+
+    Parameters: ``lang``, the number that stands for it in messages.
+
+    Raises:
+        ValueError: no such number.
+    """
+
+    PYTHON: ClassVar[Language]
+    JAVA: ClassVar[Language]
+    CPP: ClassVar[Language]
+    _NAMES: ClassVar[tuple[str, ...]] = ("PYTHON", "JAVA", "CPP")
+
+    __slots__ = ("_lang",)
+
+    def __init__(self, lang: int) -> None:
+        if lang not in range(len(self._NAMES)):
+            raise ValueError(f"there is no language {lang!r}: 0 is Python, 1 is Java, 2 is C++")
+        self._lang = lang
+
+    def value(self) -> int:
+        """The number that stands for it in messages: 0, 1 or 2."""
+        return self._lang
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Language) and other._lang == self._lang
+
+    def __hash__(self) -> int:
+        return hash(self._lang)
+
+    def __repr__(self) -> str:
+        return self._NAMES[self._lang]
+
+    def __reduce__(self) -> tuple[type[Language], tuple[int]]:
+        return Language, (self._lang,)
+
+
+Language.PYTHON, Language.JAVA, Language.CPP = map(Language, range(3))
 
 
 class CrossLanguageFunction:
@@ -186,6 +227,7 @@ def _no_workers(language: str, name: str) -> str:
 __all__ = (
     "CrossLanguageActorClass",
     "CrossLanguageFunction",
+    "Language",
     "cpp_actor_class",
     "cpp_function",
     "java_actor_class",

@@ -59,8 +59,14 @@ class JobConfig:
         """Add or replace one entry of the metadata."""
         self.metadata[key] = value
 
-    def set_runtime_env(self, runtime_env: Mapping[str, Any] | None) -> None:
-        """Replace the runtime environment; None for none."""
+    def set_runtime_env(self, runtime_env: Mapping[str, Any] | None, validate: bool = False) -> None:
+        """Replace the runtime environment; None for none.
+
+        Raises:
+            TypeError: with ``validate``: no dict.
+        """
+        if validate and runtime_env is not None and not isinstance(runtime_env, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] -- user input
+            raise TypeError(f"runtime_env must be a dict, not {type(runtime_env).__name__}")
         self.runtime_env = {} if runtime_env is None else runtime_env
 
     def set_ray_namespace(self, ray_namespace: str) -> None:

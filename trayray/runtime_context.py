@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import json
+import warnings
 from typing import Any
 
+import attrs
+
 from trayray.api.session import session
+from trayray.model.ids import ActorID, JobID, NodeID, PlacementGroupID, TaskID
 from trayray.worker.current import Running, actor_self, core_worker, running
 
 #: Accelerators that every answer names, as Ray's does.
 _ACCELERATORS = ("FURIOSA", "GPU", "HPU", "MBLT", "NPU", "RBLN", "TPU", "TTNPU", "neuron_cores")
+
+
+#: Kinds of processes, as `WorkerInfo.mode` tells them: a driver, a worker. Ray has two more, which no process is here.
+SCRIPT_MODE, WORKER_MODE, SPILL_WORKER_MODE, RESTORE_WORKER_MODE = range(4)
+
+
+@attrs.frozen
+class WorkerInfo:
+    """What ``get_runtime_context().worker`` tells of this process."""
+
+    #: ``SCRIPT_MODE`` in a driver, ``WORKER_MODE`` in tasks and actors.
+    mode: int
 
 
 class RuntimeContext:
@@ -186,6 +202,63 @@ class RuntimeContext:
         """Whether tasks started here go to the present placement group; true in a driver, as in Ray."""
         return bool(self._core().captured) or (running.get() is None and actor_self() is None)
 
+    @property
+    def worker(self) -> WorkerInfo:
+        """What kind of process this is."""
+        return WorkerInfo(SCRIPT_MODE if self._core().executor is None else WORKER_MODE)
+
+    # --- ids as objects: the names of earlier Rays ---
+
+    @property
+    def job_id(self) -> JobID:
+        """`get_job_id` as an object. Deprecated."""
+        _warn("job_id")
+        return JobID.from_hex(self.get_job_id())
+
+    @property
+    def node_id(self) -> NodeID:
+        """`get_node_id` as an object. Deprecated."""
+        _warn("node_id")
+        return NodeID.from_hex(self.get_node_id())
+
+    @property
+    def task_id(self) -> TaskID:
+        """`get_task_id` as an object. Deprecated.
+
+        Raises:
+            AssertionError: in a driver.
+        """
+        _warn("task_id")
+        task = self.get_task_id()
+        if task is None:
+            raise AssertionError("task_id is for tasks and actors; this is a driver, where get_task_id() is None")
+        return TaskID.from_hex(task)
+
+    @property
+    def actor_id(self) -> ActorID | None:
+        """`get_actor_id` as an object. Deprecated.
+
+        Raises:
+            AssertionError: in a driver.
+        """
+        _warn("actor_id")
+        actor = self.get_actor_id()
+        if actor is None and self.get_task_id() is None:
+            raise AssertionError("actor_id is for tasks and actors; this is a driver, where get_actor_id() is None")
+        return None if actor is None else ActorID.from_hex(actor)
+
+    @property
+    def current_placement_group_id(self) -> PlacementGroupID:
+        """`get_placement_group_id` as an object, which is nil outside of groups. Deprecated."""
+        _warn("current_placement_group_id", "get_placement_group_id")
+        group = self.get_placement_group_id()
+        return PlacementGroupID.nil() if group is None else PlacementGroupID.from_hex(group)
+
+
+def _warn(name: str, instead: str | None = None) -> None:
+    instead = instead or f"get_{name}"
+    warnings.warn(f"RuntimeContext.{name} is deprecated: use {instead}()", DeprecationWarning, stacklevel=3)
+
 
 _context = RuntimeContext()
 
@@ -196,4 +269,12 @@ def get_runtime_context() -> RuntimeContext:
     return _context
 
 
-__all__ = ["RuntimeContext", "get_runtime_context"]
+__all__ = (
+    "RESTORE_WORKER_MODE",
+    "SCRIPT_MODE",
+    "SPILL_WORKER_MODE",
+    "WORKER_MODE",
+    "RuntimeContext",
+    "WorkerInfo",
+    "get_runtime_context",
+)

@@ -37,11 +37,11 @@ class RayError(Exception):
         return _dumps(("".join(traceback.format_exception(self)), _dumps(self)))
 
     @staticmethod
-    def from_bytes(data: bytes) -> RayError:
+    def from_bytes(b: bytes) -> RayError:
         """The error that ``to_bytes`` wrote; ``UnserializableException`` with its traceback if it cannot be rebuilt."""
         import pickle
 
-        text, pickled = pickle.loads(data)
+        text, pickled = pickle.loads(b)
         try:
             return pickle.loads(pickled)
         except Exception as why:  # noqa: BLE001  # user code runs here and may raise anything; it is reported

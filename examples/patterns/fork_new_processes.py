@@ -1,8 +1,8 @@
 """Anti-pattern: `fork` in a program that uses trayray.
 
 Only the thread that calls `fork` lives on in the child. The threads that talk to the cluster are not among them: the
-child has the references, and nobody who brings their values. Let tasks do the work, or start processes with "spawn",
-which begin with nothing.
+child has the references, and nobody who brings their values; it is told so. Let tasks do the work, or start processes
+with "spawn", which begin with nothing.
 """
 
 import multiprocessing
@@ -18,7 +18,7 @@ def square(x):
 def ask(answers):
     """In a forked child: what comes of a call."""
     try:
-        answer = ray.get(square.remote(3), timeout=0.5)
+        answer = ray.get(square.remote(3))
     except ray.exceptions.RayError as error:
         answer = type(error).__name__
     answers.put(answer)

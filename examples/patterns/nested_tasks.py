@@ -14,7 +14,7 @@ NUMBERS, PIECE = 4000, 1000
 
 
 def sort_piece(numbers):
-    time.sleep(0.1)  # stands for the work of a much larger piece
+    time.sleep(0.15)  # stands for the work of a much larger piece
     return sorted(numbers)
 
 
@@ -49,7 +49,7 @@ def both_halves(numbers):
 def main():
     ray.init(address="local", num_cpus=4, include_dashboard=False)
     numbers = random.Random(1).choices(range(10**6), k=NUMBERS)
-    ray.get(both_halves.remote(numbers))  # processes are up, also those for what waits
+    ray.get(both_halves.remote(numbers))  # processes are up
     rows = []
     for way in (alone, one_half_first, both_halves):
         start = time.perf_counter()

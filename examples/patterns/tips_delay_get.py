@@ -8,7 +8,7 @@ import time
 
 import trayray as ray
 
-TASKS, SECONDS = 4, 0.1
+TASKS, SECONDS = 4, 0.15
 
 
 def work(x):

@@ -105,11 +105,25 @@ def test_who_ends_by_itself_is_not_waited_for() -> None:
     assert answers(departure, a=True) == [Order(A, 5.0)]
 
 
-def test_only_the_first_answer_counts_and_only_of_members() -> None:
-    departure = begun((A, 1))
+def test_the_next_turn_begins_when_the_one_before_has_cleaned_up() -> None:
+    """Until a process has ended takes longer than most need to clean up."""
+    departure = begun((A, 1), (B, 2), (C, 3))
+    answers(departure, a=False, b=True, c=True)
+
+    assert answers(departure, c=False) == [Kill(C), Order(B, 5.0)]
+    assert answers(departure, b=False) == [Kill(B), Kill(A)]
+    assert departure.is_over
+
+
+def test_answers_count_once_and_only_of_members() -> None:
+    departure = begun((A, 1), (B, 2))
     answers(departure, a=True)
 
-    assert answers(departure, a=False, b=True) == []
+    assert answers(departure, a=False, c=True) == [], "it has been asked once, and its turn has not come"
+    assert answers(departure, b=True, a=True) == [Order(B, 5.0)]
+    assert answers(departure, b=True) == []
+    assert answers(departure, b=False) == [Kill(B), Order(A, 5.0)]
+    assert answers(departure, b=False) == []
     assert departure.ended(B, 1.0) == []
     assert departure.ended(A, 1.0) == []
     assert departure.ended(A, 1.0) == []

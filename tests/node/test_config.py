@@ -4,8 +4,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trayray.core.leaving import WorkerSettings
 from trayray.node import config as module
-from trayray.node.config import NodeConfig, available_cpus, default_store_bytes, machine_memory
+from trayray.node.config import (
+    KILL_CHILDREN,
+    KILL_DESCENDANTS,
+    NodeConfig,
+    available_cpus,
+    default_store_bytes,
+    machine_memory,
+)
 
 names = st.text(min_size=1, max_size=8)
 
@@ -65,3 +73,40 @@ def test_the_store_has_a_least_size(monkeypatch):
 def test_the_store_has_a_largest_size(monkeypatch):
     monkeypatch.setattr(module, "machine_memory", lambda: 10**13)
     assert default_store_bytes() <= 200 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("children", "descendants", "expected"),
+    [
+        (None, None, (True, True)),
+        ("1", None, (True, True)),
+        ("false", None, (False, False)),
+        (None, "0", (True, False)),
+        ("true", "TRUE", (True, True)),
+        ("no", "yes", (False, True)),
+        ("off", "on", (False, True)),
+    ],
+)
+def test_what_ends_with_a_worker(monkeypatch, children, descendants, expected):
+    for name, value in ((KILL_CHILDREN, children), (KILL_DESCENDANTS, descendants)):
+        if value is not None:
+            monkeypatch.setenv(f"RAY_{name}", value)
+    settings = NodeConfig("/").worker_settings()
+
+    assert (settings.kills_children, settings.kills_descendants) == expected
+
+
+def test_arguments_come_before_the_environment(monkeypatch):
+    monkeypatch.setenv(f"TRAYRAY_{KILL_CHILDREN}", "1")
+    monkeypatch.setenv("TRAYRAY_SHUTDOWN_SECONDS", "7")
+    config = NodeConfig("/", shutdown_seconds=3, kill_children=False)
+
+    assert config.worker_settings() == WorkerSettings(3, kills_children=False, kills_descendants=False)
+    assert NodeConfig("/").worker_settings().seconds == 7
+
+
+@pytest.mark.parametrize("text", ["-1", "soon", "nan"])
+def test_a_wrong_number_of_seconds(monkeypatch, text):
+    monkeypatch.setenv("TRAYRAY_SHUTDOWN_SECONDS", text)
+    with pytest.raises(ValueError, match="TRAYRAY_SHUTDOWN_SECONDS"):
+        NodeConfig("/").worker_settings()

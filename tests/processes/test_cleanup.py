@@ -332,7 +332,7 @@ def test_a_call_that_blocks_its_loop_is_interrupted(started, notes):
     class Blocking:
         async def block(self):
             notes("blocks")
-            time.sleep(FOREVER)
+            time.sleep(FOREVER)  # noqa: ASYNC251 -- that is the mistake
 
         async def wait(self):
             try:

@@ -6,6 +6,9 @@ import pytest
 
 from tests.conftest import init_arguments
 from tests.processes.waiting import eventually
+from trayray.util import why
+from trayray.util.placement_group import placement_group
+from trayray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 
 @pytest.fixture
@@ -44,8 +47,8 @@ def test_no_node_has_it(fresh_ray, told):
     eventually(lambda: told().count("asks for") == 2)
 
     assert (
-        '(trayray) f() asks for {"CPU": 64, "gadget": 3}, which no node of the cluster has; the nearest, 127.0.0.1, has '
-        '{"CPU": 2, "gadget": 1}: {"CPU": 62, "gadget": 2} too little. It waits until such a node joins; with '
+        '(trayray) f() asks for {"CPU": 64, "gadget": 3}, which no node of the cluster has; the nearest, 127.0.0.1, '
+        'has {"CPU": 2, "gadget": 1}: {"CPU": 62, "gadget": 2} too little. It waits until such a node joins; with '
         "TRAYRAY_INFEASIBLE=error it would fail instead.\n"
     ) in told()
     assert "(trayray) The actor Holder asks for {" in told()
@@ -78,9 +81,30 @@ def test_an_error_on_request(fresh_ray, monkeypatch, name, value):
         fresh_ray.get(large.remote(), timeout=20)
     with pytest.raises(fresh_ray.exceptions.TaskUnschedulableError):
         fresh_ray.get(large.remote(), timeout=20)
-    with pytest.raises(fresh_ray.exceptions.ActorUnschedulableError, match='asks for {"GPU": 1}'):
+    with pytest.raises(fresh_ray.exceptions.ActorUnschedulableError, match=r'asks for {"GPU": 1}'):
         fresh_ray.get(holder_class.options(num_gpus=1, num_cpus=0).remote().hold.remote(), timeout=20)
     assert fresh_ray.get(f.remote(), timeout=20) == 1
+
+
+def test_no_node_has_the_labels(fresh_ray, told):
+    f, _ = start(fresh_ray)
+
+    ref = f.options(label_selector={"zone": "moon"}).remote()
+
+    eventually(lambda: "(trayray) f() asks for a node where zone is moon, and no node of the cluster is" in told())
+    assert str(why(ref)).endswith("It asks for a node where zone is moon, and no node of the cluster is like that.")
+
+
+def test_a_full_bundle(fresh_ray):
+    _, holder_class = start(fresh_ray)
+    group = placement_group([{"CPU": 1}])
+    inside = holder_class.options(num_cpus=1, scheduling_strategy=PlacementGroupSchedulingStrategy(group))
+    first = inside.remote()
+    fresh_ray.get(first.hold.remote(), timeout=20)
+
+    text = f'It runs in placement group {group.id.hex()}. It needs {{"CPU": 1}}, free is {{"CPU": 0}}. Held by Holder '
+    second = inside.remote()
+    eventually(lambda: text in str(why(second)))
 
 
 def test_others_hold_it_for_long(fresh_ray, told, monkeypatch):

@@ -63,8 +63,8 @@ def caller(ray):
 
             return ray.get(between.remote(me))
 
-        def create(self, me):
-            child = Child.remote(me)
+        def create(self, child_class, me):
+            child = child_class.remote(me)
             return ray.get(child.answer.remote())
 
         def start_thread(self, me):
@@ -76,14 +76,6 @@ def caller(ray):
         def join_thread(self):
             self.thread.join(SOON)
             return self.answers
-
-    @ray.remote(num_cpus=0)
-    class Child:
-        def __init__(self, parent):
-            self.got = ray.get(parent.get.remote())
-
-        def answer(self):
-            return self.got
 
     return Caller
 
@@ -154,10 +146,19 @@ def test_a_task_within_the_circle(ray, caller):
 
 
 def test_a_constructor_within_the_circle(ray, caller):
+    @ray.remote(num_cpus=0)
+    class Child:
+        def __init__(self, parent):
+            self.got = ray.get(parent.get.remote())
+
+        def answer(self):
+            return self.got
+
     a = caller.remote()
 
-    with pytest.raises(ray.exceptions.ActorDiedError, match="Child.__init__.. waits for the result of Caller.get.."):
-        ray.get(a.create.remote(a), timeout=SOON)
+    with pytest.raises(ray.exceptions.ActorDiedError) as caught:
+        ray.get(a.create.remote(Child, a), timeout=SOON)
+    assert "Child.__init__() waits for the result of Caller.get(), which waits for Child" in str(caught.value)
 
 
 def test_a_wait_that_nothing_can_end(ray, caller):

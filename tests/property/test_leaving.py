@@ -23,6 +23,7 @@ class Leavers(RuleBasedStateMachine):
         self.asked: set[bytes] = set()
         self.answers: dict[bytes, bool] = {}
         self.ordered: dict[bytes, float] = {}
+        self.cleaned: set[bytes] = set()
         self.killed: set[bytes] = set()
         self.carry_out(self.departure.begin(self.now))
         assert self.asked == self.alive
@@ -46,7 +47,8 @@ class Leavers(RuleBasedStateMachine):
                 case Kill(late=late):
                     if not late:
                         waited = self.now >= LIMITS.answer and worker not in self.answers
-                        assert waited or not self.answers[worker], "it had something to clean up and time to do so"
+                        done = worker in self.cleaned
+                        assert waited or done or not self.answers[worker], "it had something to clean up and time to do so"
                     else:
                         assert self.answers[worker]
                         assert self.now >= min(self.ordered.get(worker, LIMITS.total), LIMITS.total)
@@ -58,8 +60,11 @@ class Leavers(RuleBasedStateMachine):
         worker = data.draw(st.sampled_from(sorted(self.alive - self.killed)))
         first = worker not in self.answers
         self.answers.setdefault(worker, cleans)
+        if worker in self.ordered and not cleans:
+            self.cleaned.add(worker)
         actions = self.departure.answered(worker, cleans, self.now)
-        assert first or actions == []
+        assert first or worker in self.cleaned or actions == []
+        assert worker not in self.cleaned or Kill(worker) in actions
         self.carry_out(actions)
 
     @precondition(lambda self: self.alive)

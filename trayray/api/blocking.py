@@ -112,9 +112,39 @@ def put(value: T, *, _owner: Any = None, _tensor_transport: Any = None) -> Objec
     return core.objects.put(serialized)
 
 
+# Each kind by itself first, then both: mypy joins what a list holds to a plain object, unless it expects a type.
+@overload
 def wait(
-    ray_waitables: list[Ref], *, num_returns: int = 1, timeout: float | None = None, fetch_local: bool = True
-) -> tuple[list[Ref], list[Ref]]:
+    ray_waitables: list[ObjectRef[T]], *, num_returns: int = 1, timeout: float | None = None, fetch_local: bool = True
+) -> tuple[list[ObjectRef[T]], list[ObjectRef[T]]]: ...
+@overload
+def wait(
+    ray_waitables: list[ObjectRefGenerator[T]],
+    *,
+    num_returns: int = 1,
+    timeout: float | None = None,
+    fetch_local: bool = True,
+) -> tuple[list[ObjectRefGenerator[T]], list[ObjectRefGenerator[T]]]: ...
+# A tuple is what one call with several returns gave, as for `get`.
+@overload
+def wait(
+    ray_waitables: list[Ref] | tuple[Ref, ...],
+    *,
+    num_returns: int = 1,
+    timeout: float | None = None,
+    fetch_local: bool = True,
+) -> tuple[list[Ref], list[Ref]]: ...
+@overload
+def wait(  # pyright: ignore[reportOverlappingOverload] -- it is for mypy, which matches the one before too late
+    ray_waitables: list[ObjectRef[Any] | ObjectRefGenerator[Any]],
+    *,
+    num_returns: int = 1,
+    timeout: float | None = None,
+    fetch_local: bool = True,
+) -> tuple[list[ObjectRef[Any] | ObjectRefGenerator[Any]], list[ObjectRef[Any] | ObjectRefGenerator[Any]]]: ...
+def wait(
+    ray_waitables: Any, *, num_returns: int = 1, timeout: float | None = None, fetch_local: bool = True
+) -> tuple[list[Any], list[Any]]:
     """Wait until ``num_returns`` of the references have values (or errors); the ready ones and the others, in order.
 
     Args:
@@ -126,28 +156,28 @@ def wait(
         ValueError: duplicates, or impossible numbers.
     """
     core = core_worker() or session.core()
-    if not isinstance(ray_waitables, list):  # pyright: ignore[reportUnnecessaryIsInstance] -- user input
+    if not isinstance(ray_waitables, list):
         raise TypeError(f"wait() expected a list of ray.ObjectRef, got {type(ray_waitables).__name__}")
-    kinds = set(map(type, ray_waitables))
+    waitables = cast("list[Any]", ray_waitables)
+    kinds: set[type] = set(map(type, waitables))
     if kinds - {ObjectRef, ObjectRefGenerator}:
         wrong = (kinds - {ObjectRef, ObjectRefGenerator}).pop()
         raise TypeError(f"wait() expected a list of ray.ObjectRef, got list containing {wrong.__name__}")
     if timeout is not None and timeout < 0:
         raise ValueError(f"The 'timeout' argument must be nonnegative. Received {timeout}")
-    if not ray_waitables:
+    if not waitables:
         return [], []
-    if len(set(ray_waitables)) != len(ray_waitables):
+    if len(set(waitables)) != len(waitables):
         raise ValueError("Wait requires a list of unique object refs.")
     if num_returns <= 0:
         raise ValueError(f"Invalid number of objects to return {num_returns}.")
-    if num_returns > len(ray_waitables):
+    if num_returns > len(waitables):
         raise ValueError(
             f"num_returns cannot be greater than the number of objects provided to ray.wait: {num_returns}"
         )
     if ObjectRefGenerator in kinds:
-        return _wait_for_items(core, ray_waitables, num_returns, timeout)
-    refs = cast("list[ObjectRef[Any]]", ray_waitables)
-    return cast("tuple[list[Ref], list[Ref]]", core.objects.wait(refs, num_returns, timeout))
+        return _wait_for_items(core, waitables, num_returns, timeout)
+    return core.objects.wait(waitables, num_returns, timeout)
 
 
 def _wait_for_items(
@@ -184,7 +214,9 @@ def kill(actor: Any, *, no_restart: bool = True) -> None:
         )
 
 
-def cancel(ray_waitable: Any, *, force: bool = False, recursive: bool = True) -> None:
+def cancel(
+    ray_waitable: ObjectRef[Any] | ObjectRefGenerator[Any], *, force: bool = False, recursive: bool = True
+) -> None:
     """Cancel the task or actor call that makes a reference; does not wait.
 
     Raises:

@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
 
 import attrs
 
@@ -18,34 +18,31 @@ from trayray.model.settings import environment, infeasible_is_error, shutdown_se
 from trayray.version import RAY_VERSION
 from trayray.worker.ray_alias import is_installed
 
+if TYPE_CHECKING:
+    from trayray.job_config import JobConfig
+
 #: Ray's minimum size of an object store (bytes).
 _MINIMUM_STORE = 75 * 1024 * 1024
 
-#: Keywords of Ray's init that change nothing here, with the reason why that is right.
-_WITHOUT_EFFECT = frozenset(
-    {
-        "include_dashboard",  # there is no dashboard process to leave out
-        "dashboard_host",
-        "dashboard_port",
-        "configure_logging",
-        "logging_level",
-        "logging_format",
-        "logging_config",
-        "enable_resource_isolation",
-        "cgroup_path",
-        "system_reserved_cpu",
-        "system_reserved_memory",
-        "proxy_server_url",
-        "_plasma_directory",
-        "_driver_object_store_memory",
-        "_tracing_startup_hook",
-        "_skip_env_hook",
-        "_enable_object_reconstruction",
-        "object_spilling_directory",
-        "_redis_username",
-        "_redis_password",
-    }
-)
+
+class InitOptions(TypedDict, total=False):
+    """Further keywords of ``init``. Those without a comment change nothing: they are Ray's, for what is not here."""
+
+    _temp_dir: str | None  # where sessions are kept, instead of the directory for temporary files
+    _memory: float | None  # what the node has for ``memory=`` of tasks and actors (bytes)
+    _metrics_export_port: int | None  # of the node's ``/metrics``
+    _node_name: str | None  # as `nodes` shows it
+    _system_config: dict[str, Any] | None  # settings of the node
+    allow_multiple: bool  # of clients only: refused
+    _node_ip_address: str
+    object_spilling_directory: str | None
+    _plasma_directory: str | None
+    _driver_object_store_memory: int | None
+    _enable_object_reconstruction: bool
+    _redis_username: str | None
+    _redis_password: str | None
+    _skip_env_hook: bool
+    _tracing_startup_hook: Any
 
 
 @attrs.define(eq=False)
@@ -88,11 +85,23 @@ def init(
     object_store_memory: int | None = None,
     local_mode: bool = False,
     ignore_reinit_error: bool = False,
-    job_config: Any = None,
+    include_dashboard: bool | None = None,
+    dashboard_host: str = "127.0.0.1",
+    dashboard_port: int | None = None,
+    job_config: JobConfig | None = None,
+    configure_logging: bool = True,
+    logging_level: int | str = "info",
+    logging_format: str | None = None,
+    logging_config: Any = None,
     log_to_driver: bool | None = None,
     namespace: str | None = None,
     runtime_env: Mapping[str, Any] | None = None,
-    **options: Any,
+    enable_resource_isolation: bool = False,
+    cgroup_path: str | None = None,
+    system_reserved_cpu: float | None = None,
+    system_reserved_memory: int | None = None,
+    proxy_server_url: str | None = None,
+    **kwargs: Unpack[InitOptions],
 ) -> RayContext:
     """Join a cluster, or start one on this machine and join it.
 
@@ -105,12 +114,18 @@ def init(
         log_to_driver: show what workers print.
         namespace: where this job's named actors live; a random one by default.
         runtime_env: environment of the job's workers.
+        job_config: further settings of the job.
+        kwargs: see `InitOptions`.
+
+    The others are Ray's, and change nothing: there is no dashboard, resources are not isolated by control groups, and
+    logging is left to the program.
 
     Raises:
         RuntimeError: called twice, or an unknown keyword.
         ConnectionError: nobody listens at ``address``.
         ValueError: an impossible amount, or resources for a cluster that runs already.
     """
+    options = cast("dict[str, Any]", kwargs)
     with session.lock:
         if session.connection is not None and session.connection.core.lost is not None:
             leave()  # of a cluster that has died
@@ -124,8 +139,6 @@ def init(
         _check_options(options, local_mode)
         amounts = _Amounts(num_cpus, num_gpus, resources, labels, object_store_memory, options)
         amounts.check()
-        if runtime_env is not None and not isinstance(runtime_env, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] -- user input
-            raise TypeError(f"runtime_env must be a dict, not {type(runtime_env).__name__}")
         address = address or environment("ADDRESS") or None
         if address is not None and "://" in address:
             raise ConnectionError(
@@ -164,17 +177,7 @@ def is_initialized() -> bool:
 def _check_options(options: dict[str, Any], local_mode: bool) -> None:
     if local_mode:
         raise RuntimeError("local_mode is no longer supported; use a debugger in the worker, or num_cpus=1")
-    meant = {
-        "_temp_dir",
-        "_memory",
-        "_metrics_export_port",
-        "_node_name",
-        "_node_ip_address",
-        "_system_config",
-        "allow_multiple",
-    }
-    known = _WITHOUT_EFFECT | meant
-    unknown = sorted(set(options) - known)
+    unknown = sorted(set(options) - InitOptions.__optional_keys__)
     if unknown:
         raise RuntimeError(f"Unknown keyword argument(s): {', '.join(unknown)}")
     if options.get("allow_multiple"):
@@ -280,6 +283,8 @@ def _find(address: str | None, options: dict[str, Any]) -> Path | None:
 def _job_config(namespace: str | None, runtime_env: Mapping[str, Any] | None, job_config: Any) -> Any:
     from trayray.wire.messages import JobConfig
 
+    if runtime_env is not None and not isinstance(runtime_env, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] -- user input
+        raise TypeError(f"runtime_env must be a dict, not {type(runtime_env).__name__}")
     if job_config is not None:
         namespace = namespace or job_config.ray_namespace
         runtime_env = runtime_env or job_config.runtime_env

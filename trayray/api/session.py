@@ -24,7 +24,7 @@ import attrs
 from trayray.core.leaving import Limits
 from trayray.exceptions import LocalRayletDiedError, RaySystemError
 from trayray.model.settings import environment, shutdown_seconds
-from trayray.worker.current import core_worker, set_core_worker
+from trayray.worker.current import check_not_forked, core_worker, set_core_worker
 
 #: How long a new node may take until it accepts work, a driver to join it, a cluster to let go (seconds).
 _START_SECONDS, _JOIN_SECONDS, _LEAVE_SECONDS = 60.0, 30.0, 5.0
@@ -74,6 +74,7 @@ class Session:
         if core is not None:
             return core
         self.check_alive()
+        check_not_forked()
         if environment("ENABLE_AUTO_CONNECT", "1") == "0":
             raise not_started()
         from trayray.api.initialize import init
@@ -108,6 +109,14 @@ class Session:
 
 
 session = Session()
+
+
+def _forget_connection() -> None:
+    session.lock = threading.RLock()  # a thread that was not copied may hold the other
+    session.connection = None
+
+
+os.register_at_fork(after_in_child=_forget_connection)
 
 
 def not_started() -> RaySystemError:

@@ -4,8 +4,9 @@
                  \\         \\
                   `----------`---> killed -> (ended)
 
-All are asked whether they have anything to clean up. A process that has is told to leave when its turn comes, and the
-next turn begins when it has ended; one that has not is killed in its turn, and nobody waits for that. Turns go from the
+All are asked whether they have anything to clean up. A process that has is told to leave when its turn comes; when it
+says that it has cleaned up, or has ended, the next turn begins. One that has nothing to clean up, or has no more, is
+killed, and nobody waits for that. Turns go from the
 highest number to the lowest: running tasks first, then actors from the youngest to the oldest, so that an actor that is
 cleaning up still finds those that were there before it. Whoever does not answer in time is stuck and killed.
 
@@ -119,12 +120,14 @@ class Departure:
         return [Ask(worker) for worker in self.members]
 
     def answered(self, worker: bytes, cleans: bool, now: float) -> list[Action]:
-        """A process says whether it has anything to clean up; only its first answer counts."""
+        """A process says whether it has anything to clean up: when it was asked, and when it has done so."""
         member = self.members.get(worker)
-        if member is None or member.standing is not Standing.ASKED:
-            return []
-        member.standing, member.cleans = Standing.WAITING, cleans
-        return self._take_turns(now)
+        if member is not None and member.standing is Standing.ASKED:
+            member.standing, member.cleans = Standing.WAITING, cleans
+            return self._take_turns(now)
+        if member is not None and member.standing is Standing.LEAVING and not cleans:
+            return [self._kill(member), *self._take_turns(now)]
+        return []
 
     def ended(self, worker: bytes, now: float) -> list[Action]:
         """A process is gone, however that happened."""

@@ -119,6 +119,7 @@ class _Segment:
     generation: int
     # UNSEALED: the writer; SEALED: the owner; both connected. Otherwise None.
     holder: bytes | None
+    writer: bytes
     state: _State = _State.UNSEALED
     # Sum of the connected clients' pins on it; CONDEMNED implies at least one.
     pins: int = 0
@@ -212,6 +213,17 @@ class SegmentTable:
             actions.append(SendFence(list(self._clients), fence))
         return actions
 
+    def left_by(self, client: bytes) -> dict[bytes, list[tuple[int, int]]]:
+        """What `client` has written for each other owner and these hold: (offset, generation) of the segments.
+
+        A writer that dies between its seal and its word to the owner leaves a segment that the owner knows nothing of.
+        """
+        left: dict[bytes, list[tuple[int, int]]] = {}
+        for segment in self._segments.values():
+            if segment.writer == client and segment.state is _State.SEALED and segment.holder not in (None, client):
+                left.setdefault(segment.holder, []).append((segment.offset, segment.generation))
+        return left
+
     def fence_ack(self, client: bytes, fence: int) -> list[Action]:
         """`client` has seen `fence`: all that it sent before has arrived. ValueError if it owes no such answer."""
         self._client(client)
@@ -235,7 +247,7 @@ class SegmentTable:
             return self._refuse(client, request, size)
         generation = self._next_generation
         self._next_generation += 1
-        segment = _Segment(offset, self._arena.footprint(size), generation, client)
+        segment = _Segment(offset, self._arena.footprint(size), generation, client, client)
         self._segments[generation] = segment
         record.held.add(generation)
         record.held_bytes += segment.size

@@ -91,14 +91,14 @@ class BaseID:
         return cls(os.urandom(cls._size))
 
     @classmethod
-    def from_binary(cls, binary: bytes) -> Self:
+    def from_binary(cls, id_bytes: bytes) -> Self:
         """The id with these bytes."""
-        return cls(binary)
+        return cls(id_bytes)
 
     @classmethod
-    def from_hex(cls, text: str | bytes) -> Self:
-        """The id that ``hex()`` wrote as ``text``; ValueError if that is no hexadecimal text of the right length."""
-        return cls(bytes.fromhex(text if isinstance(text, str) else text.decode("ascii")))
+    def from_hex(cls, hex_id: str | bytes) -> Self:
+        """The id that ``hex()`` wrote; ValueError if ``hex_id`` is no hexadecimal text of the right length."""
+        return cls(bytes.fromhex(hex_id if isinstance(hex_id, str) else hex_id.decode("ascii")))
 
     def binary(self) -> bytes:
         """The bytes of the id."""
@@ -169,9 +169,9 @@ class JobID(BaseID):
     _size = JOB_ID_SIZE
 
     @classmethod
-    def from_int(cls, number: int) -> JobID:
-        """The id of job ``number`` (0 to 2**32 - 1, else OverflowError)."""
-        return cls(number.to_bytes(JOB_ID_SIZE, "little"))
+    def from_int(cls, value: int) -> JobID:
+        """The id of the job of this number (0 to 2**32 - 1, else OverflowError)."""
+        return cls(value.to_bytes(JOB_ID_SIZE, "little"))
 
     def int(self) -> int:
         """The number of the job."""

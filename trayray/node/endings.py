@@ -55,8 +55,8 @@ class Endings:
         self._later(self._kill_after, worker_id, self._seconds, reason)
 
     def answered(self, worker_id: bytes, due: bool) -> None:
-        """A worker says whether it has anything to clean up; without having been asked, that it does so."""
-        if not self.departures.answered(worker_id, due):
+        """A worker says whether it has anything to clean up; without having been asked, that it does so by itself."""
+        if not self.departures.answered(worker_id, due) and due:
             self._later(self._kill_after, worker_id, self._seconds, "")
 
     async def _kill_after(self, worker_id: bytes, seconds: float, reason: str) -> None:

@@ -12,7 +12,7 @@ import os
 from trayray.core.arena import Arena
 from trayray.core.segments import Granted, SegmentTable, SendFence
 from trayray.node.clients import Client, Clients
-from trayray.wire.messages import Create, Created, Fence, Free, Pin, Place, Seal
+from trayray.wire.messages import Create, Created, Fence, Free, LeftSegments, Pin, Place, Seal
 
 
 class ObjectStore:
@@ -33,7 +33,11 @@ class ObjectStore:
         self.segments.connect(client.address.encode())
 
     def disconnect(self, client: Client) -> None:
-        """A process is gone; what it wrote, owned and read comes back."""
+        """A process is gone; what it wrote, owned and read comes back, and owners hear what it has left to them."""
+        for owner, segments in self.segments.left_by(client.address.encode()).items():
+            other = self._clients.with_address(owner.decode())
+            if other is not None:
+                other.send([LeftSegments(client.address, segments)])
         for action in self.segments.disconnect(client.address.encode(), next(self._fences)):
             if isinstance(action, SendFence):
                 for address in action.clients:

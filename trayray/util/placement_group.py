@@ -6,6 +6,7 @@ Not here: scheduling into a group (``scheduling_strategies``), what becomes of a
 from __future__ import annotations
 
 import importlib
+import inspect
 import sys
 import types
 from collections.abc import Mapping, Sequence
@@ -306,6 +307,7 @@ class _CallableModule(types.ModuleType):
 
 
 sys.modules[__name__].__class__ = _CallableModule
+__signature__ = inspect.signature(placement_group)  # of the module that is the function
 
 __all__ = (
     "PlacementGroup",

@@ -10,14 +10,21 @@ import asyncio
 import queue
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic
 
 from trayray.api.blocking import cancel, get, kill, wait
 from trayray.api.decorators import remote
 from trayray.exceptions import ActorDiedError
 from trayray.worker.references import ObjectRef
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    T = TypeVar("T", default=Any)  #: so that checkers take a plain ``Queue()``, which holds anything
+else:
+    from typing import TypeVar
+
+    T = TypeVar("T")
 
 #: Calls of the actor that may wait at once. Each waiting ``get`` and ``put`` is one: were they limited as other actors'
 #: are, a thousand waiting consumers would keep every producer out.

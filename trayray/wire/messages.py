@@ -365,6 +365,16 @@ class Pin(Struct, array_like=True, tag=15):
     pinned: bool
 
 
+class LeftSegments(Struct, array_like=True, tag=70):
+    """The process ``writer`` is gone; (offset, generation) of the segments that it wrote and the receiver owns.
+
+    What the receiver does not know of when it has read all that ``writer`` sent, it never will: it frees them.
+    """
+
+    writer: str
+    segments: list[tuple[int, int]]
+
+
 class Fence(Struct, array_like=True, tag=16):
     """Answer this once everything sent before has been sent; see ``core.segments``."""
 
@@ -475,7 +485,7 @@ class AskCleanup(Struct, array_like=True, tag=56):
 
 
 class CleanupDue(Struct, array_like=True, tag=57):
-    """The answer to `AskCleanup`; unasked, that the worker ends by itself and is cleaning up."""
+    """The answer to `AskCleanup`; unasked, that the worker is on its way out and cleaning up, or has done so."""
 
     due: bool
 
@@ -623,6 +633,7 @@ NodeMessage = (
     | Seal
     | Free
     | Pin
+    | LeftSegments
     | Fence
     | StartActor
     | ActorStarted

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from trayray.core.call_ledger import CallLedger, Life
@@ -40,7 +41,7 @@ from trayray.wire.messages import (
 from trayray.wire.serialization import deserialize
 from trayray.worker.cancel_ladder import cancelled_error
 from trayray.worker.references import ObjectRef, error_value
-from trayray.worker.tasks import PendingTask, TaskTemplate, described_site
+from trayray.worker.tasks import PendingTask, TaskTemplate, described_site, drop_results
 
 if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker
@@ -125,7 +126,7 @@ class ActorClient:
         """The GCS says what has become of the actor."""
         life = Life(state.state)
         if life is Life.DEAD or self.calls.process_ended(state.incarnation):
-            self._take_last_replies()
+            self.take_last_replies()
             self._disconnect()
         self._state = state
         for call in self.calls.changed(life, state.incarnation):
@@ -196,10 +197,9 @@ class ActorClient:
             messages.append(push)
         if self.is_pipelined:
             self._core.actors.pipelined.add(self)
-        try:
+        # A process that is gone may have answered calls before: its last replies are read when the GCS says so.
+        with suppress(LinkClosed):
             link.send(messages)
-        except LinkClosed:
-            link.close()
 
     def _connect(self, address: str) -> Link[TaskMessage] | None:
         try:
@@ -232,16 +232,24 @@ class ActorClient:
                 call = self.calls.in_flight.get(message.task)
                 if call is not None and call.stream is not None and self._state is not None:
                     call.stream.arrive(message.index, message.value, self._state.address)
+                else:
+                    drop_results(self._core, [message.value])
 
-    def _take_last_replies(self) -> None:
+    @property
+    def address(self) -> str:
+        """Where the actor runs, empty for nowhere."""
+        return "" if self._state is None else self._state.address
+
+    def take_last_replies(self) -> None:
         """Replies sent before the end have arrived by now, though the news of the end came by another link."""
-        while self._link is not None and not self._link.closed and (messages := self._link.receive_nowait()):
+        while self._link is not None and (messages := self._link.receive_nowait()):
             self._take(messages)
 
     def _finished(self, message: Done) -> None:
         core = self._core
         call = self.calls.finished(message.task)
         if call is None:
+            drop_results(core, message.results)
             return
         core.actors.pending.pop(call.task_id, None)
         if message.kept and self._state is not None:
@@ -341,6 +349,12 @@ class ActorCalls:
         if client is not None:
             client.changed(state)
         self._core.creations.changed(state)
+
+    def take_last_results(self, address: str) -> None:
+        """Take in all that the actor at ``address``, whose process is gone, has sent."""
+        for client in list(self._clients.values()):
+            if client.address == address:
+                client.take_last_replies()
 
     def flush(self) -> None:
         while self.dirty:

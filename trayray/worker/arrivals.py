@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 class Arrivals:
-    """Waits for many references. One thread takes them; `close` it when it stops before all were taken."""
+    """Waits for many references. One thread adds and takes them; `close` it when it stops before all were taken."""
 
     def __init__(self, core: CoreWorker, refs: Sequence[ObjectRef[Any]]) -> None:
         self._core = core
         #: Those without a value, and some that were taken already.
-        self._refs = refs
+        self._refs = list(refs)
         self._taken = 0
         self._arrived: deque[ObjectRef[Any]] = deque()
         #: The thread that takes, while it waits.
@@ -30,6 +30,17 @@ class Arrivals:
             missing = [ref for ref in refs if core.references.add_waiter(ref, self)]
             self._arrived.extend(ref for ref in refs if ref._value is not None)
         core.objects.want(missing)
+
+    def add(self, ref: ObjectRef[Any]) -> None:
+        """Wait for this one too."""
+        with self._core.references.lock:
+            self._refs.append(ref)
+            if self._core.references.add_waiter(ref, self):
+                missing = [ref]
+            else:
+                missing = []
+                self._arrived.append(ref)
+        self._core.objects.want(missing)
 
     def notify(self, ref: ObjectRef[Any]) -> None:
         """``ref`` has its value; see `Waiter`."""

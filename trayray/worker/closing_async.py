@@ -17,7 +17,7 @@ _CLOSE_SECONDS: Final = 5.0
 
 @asynccontextmanager
 async def closing_async(items: AsyncGenerator[Any]) -> AsyncGenerator[None]:
-    """Close ``items`` at the end of the block. Its clean-up may await for a while, also in a call that was cancelled."""
+    """Close ``items`` at the end of the block. Its clean-up may await for a while, even in a cancelled call."""
     try:
         yield
     finally:

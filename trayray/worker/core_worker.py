@@ -45,6 +45,7 @@ from trayray.wire.messages import (
     JobEnding,
     JobFinished,
     LeaseLost,
+    LeftSegments,
     LogLines,
     NodeMessage,
     NodeTold,
@@ -452,6 +453,10 @@ class CoreWorker:
                 self.actors.changed(message)
             case PeerGone(address):
                 self.process_gone(address)
+            case LeftSegments(writer, segments):
+                self.tasks.take_last_results(writer)
+                self.actors.take_last_results(writer)
+                self.objects.free_unknown(segments)
             case Fence():
                 self.dropped.drain()
                 self.to_node([message])
@@ -488,6 +493,13 @@ class CoreWorker:
                     if self.node.closed
                     else "This process's part of the runtime has failed; everything that it asked for is lost."
                 )
+        self._refuse()
+
+    def forked(self) -> None:
+        """This is a copy of the process, without its loop: what waits for an answer here will get none."""
+        self.state_lock = threading.RLock()  # a thread that was not copied may hold the other
+        self.references.lock = threading.RLock()
+        self.closed = RaySystemError("this process was forked while it waited; only the original gets an answer")
         self._refuse()
 
     def _refuse(self) -> None:

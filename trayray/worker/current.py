@@ -6,14 +6,19 @@ The only global state of the runtime. Not here: how a core worker is started (``
 from __future__ import annotations
 
 import contextvars
+import os
 from typing import TYPE_CHECKING, Any
 
 import attrs
+
+from trayray.exceptions import RaySystemError
 
 if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker
 
 _core: CoreWorker | None = None
+#: This process is a fork of a cluster's member, and none itself.
+_forked = False
 
 
 def core_worker() -> CoreWorker | None:
@@ -23,8 +28,34 @@ def core_worker() -> CoreWorker | None:
 
 def set_core_worker(core: CoreWorker | None) -> None:
     """Make ``core`` the process's core worker (None: it has left)."""
-    global _core
+    global _core, _forked
     _core = core
+    _forked = False
+
+
+def check_not_forked() -> None:
+    """Raise where nothing works because user code has forked this process.
+
+    Raises:
+        RaySystemError: it has, and the process has not joined a cluster of its own since.
+    """
+    if _forked:
+        raise RaySystemError(
+            "this process was forked from one that belongs to a cluster, which only that one does: its threads and "
+            "links were not copied. Use tasks and actors instead of os.fork and multiprocessing's fork method, start "
+            "processes with the method 'spawn', or call init() here"
+        )
+
+
+def _leave_to_parent() -> None:
+    global _core, _forked
+    core, _core = _core, None
+    if core is not None:
+        _forked = True
+        core.forked()
+
+
+os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 @attrs.define

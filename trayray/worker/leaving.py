@@ -149,6 +149,7 @@ class Leaving:
         self._run_exit_handlers()
         sys.stdout.flush()
         sys.stderr.flush()
+        self._core.to_node_if_there([CleanupDue(False)])
 
     def _end_threads(self, end: ExitRequested) -> None:
         """Let calls in the pools of a threaded actor end, or interrupt them where they run Python code."""

@@ -44,9 +44,10 @@ class SegmentGuard:
     def __init__(self, objects: Objects, place: Place) -> None:
         self.objects = objects
         self.place = place
+        objects.owned.add(place.generation)
 
     def __del__(self) -> None:
-        self.objects.core.dropped.add(self.objects.free, self.place)
+        self.objects.core.dropped.add(self.objects.free_owned, self.place)
 
 
 class ReadPin:
@@ -71,6 +72,8 @@ class Objects:
         self._creating: dict[int, _Creation] = {}
         self._next_request = 0
         self._put_lock = threading.Lock()
+        #: Generations of the segments that guards hold.
+        self.owned: set[int] = set()
         self._put_index = _FIRST_PUT
 
     # --- put ---
@@ -151,6 +154,17 @@ class Objects:
 
     def free(self, place: Place) -> None:
         self.core.to_node_if_there([Free(place.offset, place.generation)])
+
+    def free_owned(self, place: Place) -> None:
+        """A guard has ended (loop's thread)."""
+        self.owned.discard(place.generation)
+        self.free(place)
+
+    def free_unknown(self, segments: Sequence[tuple[int, int]]) -> None:
+        """A writer is gone, and all that it sent was read: free of these segments those that nothing refers to."""
+        for offset, generation in segments:
+            if generation not in self.owned:
+                self.core.to_node_if_there([Free(offset, generation)])
 
     def unpin(self, place: Place) -> None:
         self.core.to_node_if_there([Pin(place.offset, place.generation, False)])

@@ -26,7 +26,7 @@ from trayray.model.ids import JobID, TaskID
 from trayray.wire.messages import ERROR, RefInfo, Release, Value
 from trayray.wire.serialization import noted, serialize
 from trayray.worker.awaiting import asyncio_future_of, await_value, future_of
-from trayray.worker.current import core_worker
+from trayray.worker.current import check_not_forked, core_worker
 
 if TYPE_CHECKING:
     import asyncio
@@ -199,6 +199,7 @@ def check_session(what: str, session: str) -> None:
 def _connected(ref: ObjectRef[Any]) -> CoreWorker:
     core = core_worker()
     if core is None:
+        check_not_forked()
         text = f"{ref!r} belongs to a cluster that this process has left; call trayray.init() first"
         raise RaySystemError(RuntimeError(text))
     return core

@@ -10,6 +10,7 @@ import heapq
 import itertools
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,8 @@ if TYPE_CHECKING:
     from trayray.worker.generators import Stream
 
 _numbers = itertools.count(1)
+#: The id of an object that has no reference.
+_NOBODYS = bytes(ObjectRef.size())
 #: Where this package's own code lies.
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
@@ -305,10 +308,9 @@ class TaskSubmitter:
         self._send(link, messages)
 
     def _send(self, link: TaskLink, messages: list[Any]) -> None:
-        try:
+        # A worker that is gone may have answered calls before: the reader comes to its end, and the node tells why.
+        with suppress(LinkClosed):
             link.link.send(messages)
-        except LinkClosed:
-            link.link.close()  # the reader notices, and the node tells why
 
     # --- leases ---
 
@@ -355,8 +357,7 @@ class TaskSubmitter:
         link = self._leases.pop(message.lease, None)
         if link is None:
             return
-        while not link.link.closed and (messages := link.link.receive_nowait()):  # sent before it died
-            self._handle(link, messages)
+        self._take_last(link)
         link.lease = None
         link.link.close()
         self._links.pop(link.worker, None)
@@ -370,6 +371,15 @@ class TaskSubmitter:
         if first is not None:
             self._crashed(queue, first, message.cause)
         self._dirty.add(link.key)
+
+    def _take_last(self, link: TaskLink) -> None:
+        while messages := link.link.receive_nowait():  # sent before it died
+            self._handle(link, messages)
+
+    def take_last_results(self, address: str) -> None:
+        """Take in all that the worker at ``address``, which is gone, has sent."""
+        for link in [link for link in self._links.values() if link.address == address]:
+            self._take_last(link)
 
     def _crashed(self, queue: ClassQueue[PendingTask], task: PendingTask, cause: str) -> None:
         if task.cancelled:
@@ -410,12 +420,14 @@ class TaskSubmitter:
                 task = self.pending.get(message.task)
                 if task is not None and task.stream is not None:
                     task.stream.arrive(message.index, message.value, link.address)
+                else:
+                    drop_results(self._core, [message.value])
         done = {message.task: message for message in messages if type(message) is Done}
         if done and link.lease is not None:
             now = self._core.now()
             queue = self.queues[link.key]
             for task in queue.finished(link.lease, done, now):
-                message = done[task.task_id]
+                message = done.pop(task.task_id)
                 if message.kept:
                     self._core.references.lend(message.kept, link.address)
                 if message.flags:
@@ -426,6 +438,8 @@ class TaskSubmitter:
                 self.pending.pop(task.task_id, None)
                 task.finish(self._core, message)
             self._dirty.add(link.key)
+        for message in done.values():  # of calls that have ended otherwise meanwhile
+            drop_results(self._core, message.results)
         for message in messages:
             match message:
                 case Returned(tasks) if link.lease is not None:
@@ -522,6 +536,12 @@ def described_site(task: PendingTask) -> str:
     if code.co_filename.startswith(_PACKAGE):  # made by a graph or a utility: the line would tell nothing
         return ""
     return f", called at {code.co_filename}:{line} in {code.co_name},"
+
+
+def drop_results(core: CoreWorker, values: Iterable[Value]) -> None:
+    """Values have come that nobody waits for any more: what was stored, and lent with them, is given back."""
+    for value in values:
+        core.take_result(ObjectRef(_NOBODYS), value)
 
 
 def take_stored(core: CoreWorker, ref: ObjectRef[Any], value: Value) -> None:

@@ -16,9 +16,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Annotated, Any, Concatenate, Generic, Literal, Protocol, TypeAlias, TypeVar, Unpack, overload
 
-from trayray.api.shapes.calls import T1, T2, T3, T4, T5, T6, A, Arg, B, Callee, D, F_co, Out, P, T_co
+from trayray.api.shapes.calls import (
+    T1,
+    T2,
+    T3,
+    T4,
+    T5,
+    T6,
+    A,
+    Arg,
+    B,
+    Callee,
+    D,
+    F_co,
+    ObjectRefGenerator,
+    Out,
+    P,
+    T_co,
+)
 from trayray.api.shapes.options import ActorOptions, CallOptions
 from trayray.dag.class_node import ClassMethodNode, ClassNode
+from trayray.worker.generators import DynamicObjectRefGenerator
 from trayray.worker.references import ObjectRef
 
 C = TypeVar("C")
@@ -31,20 +49,20 @@ ActorProxy: TypeAlias = Annotated[C, "actor handle"]
 # ---------------------------------------------------------------- methods
 
 
-class ActorMethod(Callee[P, Out]):
-    """A method of an actor: what ``handle.name`` is."""
+class MethodWithOptions(Callee[P, Out]):
+    """A method of an actor for one use: what its ``.options`` returns."""
 
     @overload
     def bind(
-        self: ActorMethod[P, tuple[ObjectRef[A], ObjectRef[B]]], *args: Any, **kwargs: Any
+        self: MethodWithOptions[P, tuple[ObjectRef[A], ObjectRef[B]]], *args: Any, **kwargs: Any
     ) -> tuple[ClassMethodNode[ObjectRef[A]], ClassMethodNode[ObjectRef[B]]]: ...
     @overload
     def bind(
-        self: ActorMethod[P, tuple[ObjectRef[A], ObjectRef[B], ObjectRef[D]]], *args: Any, **kwargs: Any
+        self: MethodWithOptions[P, tuple[ObjectRef[A], ObjectRef[B], ObjectRef[D]]], *args: Any, **kwargs: Any
     ) -> tuple[ClassMethodNode[ObjectRef[A]], ClassMethodNode[ObjectRef[B]], ClassMethodNode[ObjectRef[D]]]: ...
     @overload
     def bind(
-        self: ActorMethod[P, list[ObjectRef[Any]]], *args: Any, **kwargs: Any
+        self: MethodWithOptions[P, list[ObjectRef[Any]]], *args: Any, **kwargs: Any
     ) -> tuple[ClassMethodNode[ObjectRef[Any]], ...]: ...
     @overload
     def bind(self, *args: Any, **kwargs: Any) -> ClassMethodNode[Out]: ...
@@ -52,26 +70,48 @@ class ActorMethod(Callee[P, Out]):
         """A node of a lazy graph that calls the method; a tuple of nodes for several returns."""
         raise NotImplementedError
 
+
+class ActorMethod(MethodWithOptions[P, Out]):
+    """A method of an actor: what ``handle.name`` is."""
+
     @overload
     def options(
         self: ActorMethod[P, ObjectRef[tuple[A, B]]], *, num_returns: Literal[2], **options: Unpack[CallOptions]
-    ) -> Callee[P, tuple[ObjectRef[A], ObjectRef[B]]]: ...
+    ) -> MethodWithOptions[P, tuple[ObjectRef[A], ObjectRef[B]]]: ...
     @overload
     def options(
         self: ActorMethod[P, ObjectRef[tuple[A, B, D]]], *, num_returns: Literal[3], **options: Unpack[CallOptions]
-    ) -> Callee[P, tuple[ObjectRef[A], ObjectRef[B], ObjectRef[D]]]: ...
+    ) -> MethodWithOptions[P, tuple[ObjectRef[A], ObjectRef[B], ObjectRef[D]]]: ...
     @overload
-    def options(self, *, num_returns: Literal[0], **options: Unpack[CallOptions]) -> Callee[P, None]: ...
+    def options(
+        self: ActorMethod[P, ObjectRefGenerator[A]], *, num_returns: Literal[2], **options: Unpack[CallOptions]
+    ) -> MethodWithOptions[P, tuple[ObjectRef[A], ObjectRef[A]]]: ...
+    @overload
+    def options(
+        self: ActorMethod[P, ObjectRefGenerator[A]], *, num_returns: Literal[3], **options: Unpack[CallOptions]
+    ) -> MethodWithOptions[P, tuple[ObjectRef[A], ObjectRef[A], ObjectRef[A]]]: ...
+    @overload
+    def options(self, *, num_returns: Literal[0], **options: Unpack[CallOptions]) -> MethodWithOptions[P, None]: ...
+    @overload
+    def options(
+        self: ActorMethod[P, ObjectRefGenerator[A]], *, num_returns: Literal["dynamic"], **options: Unpack[CallOptions]
+    ) -> MethodWithOptions[P, ObjectRef[DynamicObjectRefGenerator[A]]]: ...
     @overload
     def options(
         self, *, num_returns: Literal["dynamic"], **options: Unpack[CallOptions]
-    ) -> Callee[P, ObjectRef[Any]]: ...
+    ) -> MethodWithOptions[P, ObjectRef[Any]]: ...
     @overload
     def options(
         self, *, num_returns: Literal[1, "streaming"] | None = None, **options: Unpack[CallOptions]
-    ) -> Callee[P, Out]: ...
+    ) -> MethodWithOptions[P, Out]: ...
     @overload
-    def options(self, *, num_returns: int, **options: Unpack[CallOptions]) -> Callee[P, list[ObjectRef[Any]]]: ...
+    def options(
+        self: ActorMethod[P, ObjectRefGenerator[A]], *, num_returns: int, **options: Unpack[CallOptions]
+    ) -> MethodWithOptions[P, list[ObjectRef[A]]]: ...
+    @overload
+    def options(
+        self, *, num_returns: int, **options: Unpack[CallOptions]
+    ) -> MethodWithOptions[P, list[ObjectRef[Any]]]: ...
     def options(self, *, num_returns: Any = None, **options: Any) -> Any:
         """The same with other options, for one use."""
         raise NotImplementedError

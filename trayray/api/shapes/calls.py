@@ -14,6 +14,7 @@ from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeAlias, TypeVa
 
 from trayray.api.shapes.options import TaskOptions
 from trayray.dag.function_node import FunctionNode
+from trayray.worker.generators import DynamicObjectRefGenerator
 from trayray.worker.generators import ObjectRefGenerator as ObjectRefGenerator
 from trayray.worker.references import ObjectRef
 
@@ -24,6 +25,7 @@ T_co = TypeVar("T_co", covariant=True)
 A = TypeVar("A")
 B = TypeVar("B")
 D = TypeVar("D")
+V_contra = TypeVar("V_contra", contravariant=True)
 T1 = TypeVar("T1")
 T2 = TypeVar("T2")
 T3 = TypeVar("T3")
@@ -33,6 +35,12 @@ T6 = TypeVar("T6")
 
 #: A positional argument: the value, or a reference to it.
 Arg: TypeAlias = T1 | ObjectRef[T1]
+
+
+class TakesOne(Protocol[V_contra, T_co]):
+    """Something whose ``.remote`` takes one value; T is what it returns."""
+
+    def remote(self, value: V_contra, /) -> T_co: ...
 
 
 class HasFunction(Protocol[F_co]):
@@ -110,7 +118,15 @@ class Callee(Generic[P, Out]):
         raise NotImplementedError
 
 
-class RemoteFunction(Callee[P, Out]):
+class FunctionWithOptions(Callee[P, Out]):
+    """A remote function for one use: what its ``.options`` returns."""
+
+    def bind(self, *args: Any, **kwargs: Any) -> FunctionNode[Out]:
+        """A node of a lazy graph that runs the function as a task at each ``execute``."""
+        raise NotImplementedError
+
+
+class RemoteFunction(FunctionWithOptions[P, Out]):
     """A function that runs as a task: what ``remote`` and ``task`` make of a function."""
 
     __name__: str
@@ -120,30 +136,47 @@ class RemoteFunction(Callee[P, Out]):
         """The function's bare name."""
         raise NotImplementedError
 
-    def bind(self, *args: Any, **kwargs: Any) -> FunctionNode[Out]:
-        """A node of a lazy graph that runs the function as a task at each ``execute``."""
-        raise NotImplementedError
-
     @overload
     def options(
         self: RemoteFunction[P, ObjectRef[tuple[A, B]]], *, num_returns: Literal[2], **options: Unpack[TaskOptions]
-    ) -> Callee[P, tuple[ObjectRef[A], ObjectRef[B]]]: ...
+    ) -> FunctionWithOptions[P, tuple[ObjectRef[A], ObjectRef[B]]]: ...
     @overload
     def options(
         self: RemoteFunction[P, ObjectRef[tuple[A, B, D]]], *, num_returns: Literal[3], **options: Unpack[TaskOptions]
-    ) -> Callee[P, tuple[ObjectRef[A], ObjectRef[B], ObjectRef[D]]]: ...
+    ) -> FunctionWithOptions[P, tuple[ObjectRef[A], ObjectRef[B], ObjectRef[D]]]: ...
     @overload
-    def options(self, *, num_returns: Literal[0], **options: Unpack[TaskOptions]) -> Callee[P, None]: ...
+    def options(
+        self: RemoteFunction[P, ObjectRefGenerator[A]], *, num_returns: Literal[2], **options: Unpack[TaskOptions]
+    ) -> FunctionWithOptions[P, tuple[ObjectRef[A], ObjectRef[A]]]: ...
+    @overload
+    def options(
+        self: RemoteFunction[P, ObjectRefGenerator[A]], *, num_returns: Literal[3], **options: Unpack[TaskOptions]
+    ) -> FunctionWithOptions[P, tuple[ObjectRef[A], ObjectRef[A], ObjectRef[A]]]: ...
+    @overload
+    def options(self, *, num_returns: Literal[0], **options: Unpack[TaskOptions]) -> FunctionWithOptions[P, None]: ...
+    @overload
+    def options(
+        self: RemoteFunction[P, ObjectRefGenerator[A]],
+        *,
+        num_returns: Literal["dynamic"],
+        **options: Unpack[TaskOptions],
+    ) -> FunctionWithOptions[P, ObjectRef[DynamicObjectRefGenerator[A]]]: ...
     @overload
     def options(
         self, *, num_returns: Literal["dynamic"], **options: Unpack[TaskOptions]
-    ) -> Callee[P, ObjectRef[Any]]: ...
+    ) -> FunctionWithOptions[P, ObjectRef[Any]]: ...
     @overload
     def options(
         self, *, num_returns: Literal[1, "streaming"] | None = None, **options: Unpack[TaskOptions]
-    ) -> Callee[P, Out]: ...
+    ) -> FunctionWithOptions[P, Out]: ...
     @overload
-    def options(self, *, num_returns: int, **options: Unpack[TaskOptions]) -> Callee[P, list[ObjectRef[Any]]]: ...
+    def options(
+        self: RemoteFunction[P, ObjectRefGenerator[A]], *, num_returns: int, **options: Unpack[TaskOptions]
+    ) -> FunctionWithOptions[P, list[ObjectRef[A]]]: ...
+    @overload
+    def options(
+        self, *, num_returns: int, **options: Unpack[TaskOptions]
+    ) -> FunctionWithOptions[P, list[ObjectRef[Any]]]: ...
     def options(self, *, num_returns: Any = None, **options: Any) -> Any:
         """The same with other options, for one use."""
         raise NotImplementedError

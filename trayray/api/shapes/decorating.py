@@ -15,6 +15,7 @@ from typing import Any, Concatenate, Protocol, TypeVar, overload
 
 from trayray.api.shapes.actors import ActorClass, ActorClassWith, C, ClassWith, Method, R
 from trayray.api.shapes.calls import A, B, D, ObjectRefGenerator, P, RemoteFunction
+from trayray.worker.generators import DynamicObjectRefGenerator
 from trayray.worker.references import ObjectRef
 
 T = TypeVar("T")
@@ -68,6 +69,12 @@ class RemoteDecorator2(Protocol):
         self, target: Callable[P, Coroutine[Any, Any, tuple[A, B]]], /
     ) -> RemoteFunction[P, tuple[ObjectRef[A], ObjectRef[B]]]: ...
     @overload
+    def __call__(self, target: Callable[P, Iterator[T]], /) -> RemoteFunction[P, tuple[ObjectRef[T], ObjectRef[T]]]: ...
+    @overload
+    def __call__(
+        self, target: Callable[P, AsyncIterator[T]], /
+    ) -> RemoteFunction[P, tuple[ObjectRef[T], ObjectRef[T]]]: ...
+    @overload
     def __call__(self, target: Callable[P, Any], /) -> RemoteFunction[P, list[ObjectRef[Any]]]: ...
 
 
@@ -83,18 +90,40 @@ class RemoteDecorator3(Protocol):
         self, target: Callable[P, Coroutine[Any, Any, tuple[A, B, D]]], /
     ) -> RemoteFunction[P, tuple[ObjectRef[A], ObjectRef[B], ObjectRef[D]]]: ...
     @overload
+    def __call__(
+        self, target: Callable[P, Iterator[T]], /
+    ) -> RemoteFunction[P, tuple[ObjectRef[T], ObjectRef[T], ObjectRef[T]]]: ...
+    @overload
+    def __call__(
+        self, target: Callable[P, AsyncIterator[T]], /
+    ) -> RemoteFunction[P, tuple[ObjectRef[T], ObjectRef[T], ObjectRef[T]]]: ...
+    @overload
     def __call__(self, target: Callable[P, Any], /) -> RemoteFunction[P, list[ObjectRef[Any]]]: ...
 
 
 class RemoteDecoratorN(Protocol):
     """``remote(num_returns=n)``"""
 
+    @overload
+    def __call__(self, target: Callable[P, Iterator[T]], /) -> RemoteFunction[P, list[ObjectRef[T]]]: ...
+    @overload
+    def __call__(self, target: Callable[P, AsyncIterator[T]], /) -> RemoteFunction[P, list[ObjectRef[T]]]: ...
+    @overload
     def __call__(self, target: Callable[P, Any], /) -> RemoteFunction[P, list[ObjectRef[Any]]]: ...
 
 
 class RemoteDecoratorDynamic(Protocol):
     """``remote(num_returns="dynamic")``"""
 
+    @overload
+    def __call__(
+        self, target: Callable[P, Iterator[T]], /
+    ) -> RemoteFunction[P, ObjectRef[DynamicObjectRefGenerator[T]]]: ...
+    @overload
+    def __call__(
+        self, target: Callable[P, AsyncIterator[T]], /
+    ) -> RemoteFunction[P, ObjectRef[DynamicObjectRefGenerator[T]]]: ...
+    @overload
     def __call__(self, target: Callable[P, Any], /) -> RemoteFunction[P, ObjectRef[Any]]: ...
 
 
@@ -138,6 +167,14 @@ class MethodDecorator2(Protocol):
         self, target: Callable[Concatenate[C, P], Coroutine[Any, Any, tuple[A, B]]], /
     ) -> Method[C, P, Coroutine[Any, Any, tuple[A, B]], tuple[ObjectRef[A], ObjectRef[B]]]: ...
     @overload
+    def __call__(
+        self, target: Callable[Concatenate[C, P], Iterator[T]], /
+    ) -> Method[C, P, Iterator[T], tuple[ObjectRef[T], ObjectRef[T]]]: ...
+    @overload
+    def __call__(
+        self, target: Callable[Concatenate[C, P], AsyncIterator[T]], /
+    ) -> Method[C, P, AsyncIterator[T], tuple[ObjectRef[T], ObjectRef[T]]]: ...
+    @overload
     def __call__(self, target: Callable[Concatenate[C, P], R], /) -> Method[C, P, R, list[ObjectRef[Any]]]: ...
 
 
@@ -153,16 +190,42 @@ class MethodDecorator3(Protocol):
         self, target: Callable[Concatenate[C, P], Coroutine[Any, Any, tuple[A, B, D]]], /
     ) -> Method[C, P, Coroutine[Any, Any, tuple[A, B, D]], tuple[ObjectRef[A], ObjectRef[B], ObjectRef[D]]]: ...
     @overload
+    def __call__(
+        self, target: Callable[Concatenate[C, P], Iterator[T]], /
+    ) -> Method[C, P, Iterator[T], tuple[ObjectRef[T], ObjectRef[T], ObjectRef[T]]]: ...
+    @overload
+    def __call__(
+        self, target: Callable[Concatenate[C, P], AsyncIterator[T]], /
+    ) -> Method[C, P, AsyncIterator[T], tuple[ObjectRef[T], ObjectRef[T], ObjectRef[T]]]: ...
+    @overload
     def __call__(self, target: Callable[Concatenate[C, P], R], /) -> Method[C, P, R, list[ObjectRef[Any]]]: ...
 
 
 class MethodDecoratorN(Protocol):
     """``method(num_returns=n)``"""
 
+    @overload
+    def __call__(
+        self, target: Callable[Concatenate[C, P], Iterator[T]], /
+    ) -> Method[C, P, Iterator[T], list[ObjectRef[T]]]: ...
+    @overload
+    def __call__(
+        self, target: Callable[Concatenate[C, P], AsyncIterator[T]], /
+    ) -> Method[C, P, AsyncIterator[T], list[ObjectRef[T]]]: ...
+    @overload
     def __call__(self, target: Callable[Concatenate[C, P], R], /) -> Method[C, P, R, list[ObjectRef[Any]]]: ...
 
 
 class MethodDecoratorDynamic(Protocol):
     """``method(num_returns="dynamic")``"""
 
+    @overload
+    def __call__(
+        self, target: Callable[Concatenate[C, P], Iterator[T]], /
+    ) -> Method[C, P, Iterator[T], ObjectRef[DynamicObjectRefGenerator[T]]]: ...
+    @overload
+    def __call__(
+        self, target: Callable[Concatenate[C, P], AsyncIterator[T]], /
+    ) -> Method[C, P, AsyncIterator[T], ObjectRef[DynamicObjectRefGenerator[T]]]: ...
+    @overload
     def __call__(self, target: Callable[Concatenate[C, P], R], /) -> Method[C, P, R, ObjectRef[Any]]: ...

@@ -56,7 +56,7 @@ class Pool:
         self,
         processes: int | None = None,
         initializer: Callable[..., object] | None = None,
-        initargs: Iterable[Any] = (),
+        initargs: Iterable[Any] | None = None,
         maxtasksperchild: int | None = None,
         context: object = None,
         ray_address: str | None = None,
@@ -71,7 +71,7 @@ class Pool:
         self._processes = _connect(processes, ray_address)
         options = {"num_cpus": 0, **(ray_remote_args or {})}
         actor_class: Any = remote(PoolActor)
-        arguments = initializer, tuple(initargs)
+        arguments = initializer, tuple(initargs or ())
         self._state = "RUN"
         self._iterators: weakref.WeakSet[IMapIterator[Any]] = weakref.WeakSet()
         self._dispatcher = dispatcher = Dispatcher(
@@ -82,17 +82,29 @@ class Pool:
 
     # --- one call ---
 
-    def apply(self, func: Callable[..., T], args: Iterable[Any] = (), kwds: Mapping[str, Any] | None = None) -> T:
-        """``func(*args, **kwds)`` in one of the processes; waits for the result."""
-        return self.apply_async(func, args, kwds).get()
+    def apply(
+        self,
+        func: Callable[..., T],
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        kwds: Mapping[str, Any] | None = None,
+    ) -> T:
+        """``func(*args, **kwargs)`` in one of the processes; waits for the result.
+
+        ``kwds`` is what the standard library calls ``kwargs``.
+        """
+        return self.apply_async(func, args, kwargs, kwds=kwds).get()
 
     def apply_async(
         self,
         func: Callable[..., T],
-        args: Iterable[Any] = (),
-        kwds: Mapping[str, Any] | None = None,
+        args: Iterable[Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
         callback: Callable[[T], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        kwds: Mapping[str, Any] | None = None,
     ) -> AsyncResult[T]:
         """As `apply`, without waiting. ``callback`` gets the result, ``error_callback`` the exception.
 
@@ -101,7 +113,7 @@ class Pool:
         """
         self._check_running()
         result = AsyncResult[T](self, 1, callback, error_callback)
-        self.send([Chunk(result, 0, "call", (func, tuple(args), dict(kwds or {})))])
+        self.send([Chunk(result, 0, "call", (func, tuple(args or ()), {**(kwargs or {}), **(kwds or {})}))])
         return result
 
     # --- a list of results ---

@@ -18,7 +18,18 @@ from typing import TYPE_CHECKING, Any
 from trayray.version import RAY_VERSION, __version__
 
 if TYPE_CHECKING:
-    from trayray import actor, cloudpickle, cross_language, dag, exceptions, remote_function, runtime_context, util
+    from trayray import (
+        actor,
+        cloudpickle,
+        cluster_utils,
+        cross_language,
+        dag,
+        exceptions,
+        job_config,
+        remote_function,
+        runtime_context,
+        util,
+    )
     from trayray.actor import ActorHandle
     from trayray.api.blocking import (
         available_resources,
@@ -72,7 +83,7 @@ _HOMES = {
     "trayray.model.ids": (
         "ActorClassID ActorID ClusterID FunctionID JobID NodeID PlacementGroupID TaskID UniqueID WorkerID"
     ),
-    "trayray.runtime_context": ("RESTORE_WORKER_MODE SCRIPT_MODE SPILL_WORKER_MODE WORKER_MODE get_runtime_context"),
+    "trayray.runtime_context": "RESTORE_WORKER_MODE SCRIPT_MODE SPILL_WORKER_MODE WORKER_MODE get_runtime_context",
     "trayray.worker.generators": "DynamicObjectRefGenerator ObjectRefGenerator",
     "trayray.worker.references": "ObjectRef",
 }
@@ -141,6 +152,7 @@ __all__ = (
     "cancel",
     "cloudpickle",
     "cluster_resources",
+    "cluster_utils",
     "cpp_function",
     "cross_language",
     "dag",
@@ -154,6 +166,7 @@ __all__ = (
     "is_initialized",
     "java_actor_class",
     "java_function",
+    "job_config",
     "kill",
     "method",
     "nodes",

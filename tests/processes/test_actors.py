@@ -404,3 +404,16 @@ def test_actors_call_each_other_in_a_ring(ray):
     nodes = [Node.remote() for _ in range(4)]
     ray.get([node.set_next.remote(nodes[(i + 1) % 4]) for i, node in enumerate(nodes)], timeout=20)
     assert ray.get(nodes[0].forward.remote(3), timeout=20) == 0
+
+
+def test_a_nested_class_may_create_actors_of_itself(ray):
+    @ray.remote(num_cpus=0)
+    class Chain:
+        def __init__(self, length, left=2):
+            self.next = Chain.remote(length + 1, left - 1) if left else None
+            self.length = length
+
+        def last(self):
+            return self.length if self.next is None else ray.get(self.next.last.remote())
+
+    assert ray.get(Chain.remote(1).last.remote(), timeout=30) == 3

@@ -190,6 +190,12 @@ def test_nested_tasks_in_a_bundle_of_one_cpu_lend_it_to_each_other(ray):
     assert ray.get(captured.remote(3), timeout=30) == 3
 
 
+def test_a_look_at_a_group_takes_no_waiting(ray):
+    ready, pending = placement_group([{"CPU": 1}]), placement_group([{"CPU": CPUS}])
+    assert ready.wait()
+    assert [(ready.wait(0), pending.wait(0)) for _ in range(5)] == [(True, False)] * 5
+
+
 def test_infeasible_groups_say_so(ray):
     group = placement_group([{"CPU": CPUS + 1}])
     spread = placement_group([{"CPU": 1}] * 2, strategy="STRICT_SPREAD")

@@ -360,3 +360,11 @@ def test_a_program_whose_functions_are_in_main(tmp_path):
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
     assert (done.stdout, done.returncode) == ("6 True\n", 0), done.stderr
+
+
+def test_a_nested_function_may_refer_to_itself_and_have_defaults(ray):
+    @ray.remote
+    def countdown(n, step=1, *, floor=0):
+        return n if n <= floor else ray.get(countdown.remote(n - step))
+
+    assert ray.get(countdown.remote(2), timeout=30) == 0

@@ -48,7 +48,9 @@ class Leavers(RuleBasedStateMachine):
                     if not late:
                         waited = self.now >= LIMITS.answer and worker not in self.answers
                         done = worker in self.cleaned
-                        assert waited or done or not self.answers[worker], "it had something to clean up and time to do so"
+                        assert waited or done or not self.answers[worker], (
+                            "it had something to clean up and time to do so"
+                        )
                     else:
                         assert self.answers[worker]
                         assert self.now >= min(self.ordered.get(worker, LIMITS.total), LIMITS.total)

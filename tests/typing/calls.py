@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, ParamSpec, TypeVar, assert_type, overload
 
 import trayray as ray
-from trayray import ObjectRef
+from trayray import DynamicObjectRefGenerator, ObjectRef, ObjectRefGenerator
 from trayray.actor import ActorProxy
-from trayray.api.shapes.calls import ObjectRefGenerator
-from trayray.dag import FunctionNode
 from trayray.remote_function import RemoteFunction
 
 T = TypeVar("T")
@@ -79,6 +77,21 @@ def zero(x: int) -> None: ...
 
 @ray.remote(num_returns="dynamic")
 def dynamic(n: int) -> Iterator[int]:
+    yield n
+
+
+@ray.remote(num_returns=2)
+def two_of_many(n: int) -> Iterator[int]:
+    yield n
+
+
+@ray.task(num_returns=3)
+async def three_of_many(n: int) -> AsyncIterator[str]:
+    yield ""
+
+
+@ray.remote(num_returns=5)
+def five_of_many(n: int) -> Generator[int, None, None]:
     yield n
 
 
@@ -169,7 +182,11 @@ assert_type(ray.get(two.remote(1)), tuple[int, str])
 assert_type(three.remote(), tuple[ObjectRef[int], ObjectRef[str], ObjectRef[bytes]])
 assert_type(ray.get(three.remote()), tuple[int, str, bytes])
 assert_type(four.remote(), list[ObjectRef[Any]])
-assert_type(dynamic.remote(1), ObjectRef[Any])
+assert_type(dynamic.remote(1), ObjectRef[DynamicObjectRefGenerator[int]])
+assert_type([ray.get(ref) for ref in ray.get(dynamic.remote(1))], list[int])
+assert_type(two_of_many.remote(1), tuple[ObjectRef[int], ObjectRef[int]])
+assert_type(three_of_many.remote(1), tuple[ObjectRef[str], ObjectRef[str], ObjectRef[str]])
+assert_type(five_of_many.remote(1), list[ObjectRef[int]])
 assert_type(coroutine.remote(1), ObjectRef[str])
 assert_type(task.remote(1, y=""), ObjectRef[bytes])
 assert_type(task_with_options.remote(1), ObjectRef[bytes])
@@ -189,6 +206,11 @@ assert_type(f.options(name="n", resources={"a": 1}, runtime_env={}).remote(x=1),
 assert_type(f.options(retry_exceptions=[ValueError]).remote(1), ObjectRef[float])
 assert_type(count.options(num_cpus=1).remote(3), ObjectRefGenerator[int])
 assert_type(count.options(num_returns="streaming").remote(3), ObjectRefGenerator[int])
+assert_type(count.options(num_returns="dynamic").remote(3), ObjectRef[DynamicObjectRefGenerator[int]])
+assert_type(count.options(num_returns=2).remote(3), tuple[ObjectRef[int], ObjectRef[int]])
+assert_type(count.options(num_returns=3).remote(3), tuple[ObjectRef[int], ObjectRef[int], ObjectRef[int]])
+assert_type(count.options(num_returns=7).remote(3), list[ObjectRef[int]])
+assert_type(task_stream.options(num_returns=2).remote(3), tuple[ObjectRef[int], ObjectRef[int]])
 assert_type(pair.options(num_returns=1).remote("a"), ObjectRef[tuple[str, int]])
 assert_type(f.options(num_returns=5).remote(1), list[ObjectRef[Any]])
 assert_type(coroutine.options(num_cpus=1).remote(1), ObjectRef[str])
@@ -225,11 +247,27 @@ assert_type(ray.get(f.remote(1), timeout=2), float)
 assert_type(ray.get([f.remote(1), f.remote(2)]), list[float])
 assert_type(ray.get([f.remote(i) for i in range(3)], timeout=None), list[float])
 assert_type(ray.wait([f.remote(1)], num_returns=1, timeout=0), tuple[list[ObjectRef[float]], list[ObjectRef[float]]])
+ray.wait(two.remote(1), num_returns=2)
+ray.wait([count.remote(1), f.remote(1), count_generator.remote(1)], num_returns=2)
+both_kinds: list[ObjectRef[int] | ObjectRefGenerator[str]] = [int_ref(), count_generator.remote(1)]
+streams, _ = ray.wait([count.remote(1), count.remote(2)])
+assert_type(streams, list[ObjectRefGenerator[int]])
+assert_type(next(streams[0]), ObjectRef[int])
+assert_type(ray.wait(both_kinds)[0], list[ObjectRef[int] | ObjectRefGenerator[str]])
+for item in count.remote(3):
+    assert_type(item, ObjectRef[int])
+assert_type(count.remote(3).next_ready(), bool)
+ray.cancel(f.remote(1), force=True)
+ray.cancel(count.remote(3), recursive=False)
 
 
 async def awaiting() -> None:
     assert_type(await f.remote(1), float)
     async for ref in task_stream.remote(1):
+        assert_type(await ref, int)
+    assert_type(await anext(count.remote(1)), ObjectRef[int])
+    assert_type(await count.remote(1).completed(), None)
+    for ref in await dynamic.remote(1):
         assert_type(await ref, int)
 
 
@@ -287,6 +325,14 @@ class _Counter:
     def grouped(self, n: int) -> float:
         return 1.0
 
+    @ray.method(num_returns="dynamic")
+    def dynamic(self) -> Iterator[bytes]:
+        yield b""
+
+    @ray.method(num_returns=2)
+    async def first_two(self) -> AsyncIterator[int]:
+        yield 1
+
     @ray.method(num_returns=0)
     def fire(self) -> None: ...
 
@@ -329,6 +375,11 @@ assert_type(counter.echo.remote(1.5), ObjectRef[list[float]])
 assert_type(counter.split.remote(1), tuple[ObjectRef[int], ObjectRef[str]])
 assert_type(counter.split_later.remote(), tuple[ObjectRef[int], ObjectRef[str]])
 assert_type(counter.split_in_three.remote(), tuple[ObjectRef[int], ObjectRef[str], ObjectRef[bytes]])
+assert_type(counter.dynamic.remote(), ObjectRef[DynamicObjectRefGenerator[bytes]])
+assert_type(counter.first_two.remote(), tuple[ObjectRef[int], ObjectRef[int]])
+assert_type(counter.items.options(num_returns=2).remote(1), tuple[ObjectRef[str], ObjectRef[str]])
+assert_type(counter.items.options(num_returns="dynamic").remote(1), ObjectRef[DynamicObjectRefGenerator[str]])
+assert_type(counter.async_items.options(num_returns=9).remote(), list[ObjectRef[str]])
 assert_type(counter.grouped.remote(1), ObjectRef[float])
 assert_type(counter.dec.options(name="n").remote(1, twice=True), ObjectRef[int])
 assert_type(Derived.remote(2).more.remote(), ObjectRef[int])
@@ -359,14 +410,6 @@ assert_type(ray.remote(counter.add).remote(int_ref()), ObjectRef[int])
 assert_type(ray.remote(counter.wait_for).remote(1), ObjectRef[str])
 assert_type(ray.remote(counter.stream).remote(1), ObjectRefGenerator[int])
 assert_type(ray.remote(counter.dec).remote(1), ObjectRef[int])
-
-
-# ------------------------------------------------ graphs
-assert_type(f.bind(f.bind(1)), FunctionNode[ObjectRef[float]])
-assert_type(f.bind(1).execute(), ObjectRef[float])
-assert_type(two.bind(1).execute(), tuple[ObjectRef[int], ObjectRef[str]])
-assert_type(count.bind(1).execute(), ObjectRefGenerator[int])
-assert_type(counter.dec.bind(1).execute(), ObjectRef[int])
 
 
 # ------------------------------------------------ users' wrappers

@@ -23,18 +23,14 @@ HERE = Path(__file__).parent
 #: The package's own words to checkers.
 SHAPES = HERE.parents[1] / "trayray" / "api" / "shapes"
 
+#: What all of them can do by themselves.
+EVERYWHERE = ["calls.py", "graphs.py", "utilities.py", "mistakes.py", "utility_mistakes.py"]
 #: What each checker reads. mypy cannot do all of it without the plugin, nor pyright without the stub.
 FILES = {
-    "pyright": ["calls.py", "decorated_classes.py", "mistakes.py"],
+    "pyright": [*EVERYWHERE, "decorated_classes.py"],
     "pyright and its stub": ["stubbed_methods.py"],
-    "mypy": ["calls.py", "mistakes.py"],
-    "mypy and its plugin": [
-        "calls.py",
-        "decorated_classes.py",
-        "undecorated_methods.py",
-        "mistakes.py",
-        "plugin_mistakes.py",
-    ],
+    "mypy": EVERYWHERE,
+    "mypy and its plugin": [*EVERYWHERE, "decorated_classes.py", "undecorated_methods.py", "plugin_mistakes.py"],
 }
 
 #: Messages by file and line.

@@ -44,6 +44,8 @@ def test_the_culprit_itself():
     assert not good
     assert (failure.obj, failure.name, failure.parent, failure.path) == (LOCK, "the lock", None, ())
     assert "FailTuple(the lock [path=, obj=<unlocked" in report.getvalue()
+    assert f"WARNING: Did not find non-serializable object in {LOCK}." in report.getvalue()
+    assert "was found to be non-serializable. There may be multiple other undetected variables" in report.getvalue()
 
 
 @pytest.mark.parametrize(

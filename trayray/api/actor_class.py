@@ -385,10 +385,15 @@ class ActorClass:
             raise describe_failure(self._cls, f"the actor class {self._cls.__name__}", error) from error
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ActorClass, (self._cls, self._default_options)
+        # What was found out about the class travels too: while a class that refers to itself is unpickled, it is empty.
+        return _blank_actor_class, (), {**vars(self), "_body": None}
 
     def __repr__(self) -> str:
         return self.__name__
+
+
+def _blank_actor_class() -> ActorClass:
+    return ActorClass.__new__(ActorClass)
 
 
 class BoundActorClass:

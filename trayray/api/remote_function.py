@@ -164,7 +164,9 @@ class RemoteFunction:
         return body
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _revive_function, (self._function, self._default_options)
+        # What was found out about the function travels too: while a function that refers to itself is unpickled, it
+        # has no defaults yet.
+        return _blank_function, (), {**vars(self), "_body": None, "_templates": {}}
 
     def __repr__(self) -> str:
         return f"RemoteFunction({self._function_name})"
@@ -192,5 +194,5 @@ def _options_key(options: dict[str, Any]) -> str:
     return hashlib.blake2b(repr(sorted(options.items())).encode(), digest_size=12).hexdigest()
 
 
-def _revive_function(function: Callable[..., Any], options: dict[str, Any]) -> RemoteFunction:
-    return RemoteFunction(function, options)
+def _blank_function() -> RemoteFunction:
+    return RemoteFunction.__new__(RemoteFunction)

@@ -84,7 +84,7 @@ class ClassNode(DAGNode[C]):
         if methods is not None and name in methods:
             return UnboundMethod(self, name, {})
         if name in ("bind", "remote") or methods is None or name.startswith("_"):
-            super().__getattr__(name)
+            self._refuse(name)
         own = ", ".join(sorted(method for method in methods or () if not method.startswith("_")))
         raise AttributeError(f"The class {self._name} has no method {name!r} to bind; it has {own or 'none'}.")
 

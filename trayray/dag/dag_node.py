@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
-from typing import Any, Generic, NoReturn, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NoReturn, Protocol, TypeVar
 
 from trayray.core.graph import topological
 from trayray.dag.nested import Fill, search
@@ -210,7 +210,12 @@ class DAGNode(Generic[Out_co]):
 
     # --- what nodes are not ---
 
-    def __getattr__(self, name: str) -> Any:
+    if not TYPE_CHECKING:  # to checkers a class with __getattr__ has every attribute, misspelt ones included
+
+        def __getattr__(self, name: str) -> Any:
+            self._refuse(name)
+
+    def _refuse(self, name: str) -> NoReturn:
         kind = type(self).__name__
         if name == "remote":
             raise AttributeError(f".remote() cannot be used on a {kind}: run its graph with .execute() instead.")

@@ -24,6 +24,7 @@ __all__ = (
     "SchedulingStrategy",
     "TASK_OPTIONS",
     "actor_resources",
+    "built_in",
     "check_actor_creation",
     "task_resources",
     "validate_actor_options",
@@ -328,8 +329,37 @@ METHOD_OPTIONS: Final = _METHOD
 #: What ``handle.method.options`` takes.
 CALL_OPTIONS: Final = _METHOD | _table(Option("name", _STR), Option("_labels", _DICT))
 
+#: Options that may be true or false, or hold such values.
+_FLAGS: Final = frozenset(
+    option.name for option in (TASK_OPTIONS | ACTOR_OPTIONS | CALL_OPTIONS).values() if bool in option.types
+) | {"runtime_env", "fallback_strategy"}
+
 
 # ---------------------------------------------------------------- validation
+
+
+def built_in(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Valid options with numbers and strings of the built-in types, which are what travels.
+
+    Members of enumerations, numpy's floats and other derived values keep what they are worth; a bool that stands for
+    a number becomes one.
+    """
+    return {name: _built_in(value, flag=name in _FLAGS) for name, value in options.items()}
+
+
+def _built_in(value: Any, *, flag: bool) -> Any:
+    kind = cast("type[Any]", type(value))
+    if kind is dict:
+        return {_built_in(key, flag=False): _built_in(part, flag=flag) for key, part in value.items()}
+    if kind is bool and not flag:
+        return int(value)
+    if isinstance(value, str) and kind is not str:
+        return str.__str__(value)
+    if isinstance(value, int) and kind is not int and kind is not bool:
+        return int.__int__(value)
+    if isinstance(value, float) and kind is not float:
+        return float.__float__(value)
+    return value
 
 
 def validate_task_options(options: Mapping[str, Any], *, in_options: bool) -> None:

@@ -71,9 +71,10 @@ def inspect_serializability(
         "",
         *variables,
         "",
-        "was found to be non-serializable." if len(variables) == 1 else "were found to be non-serializable.",
-        "There may be others that were not detected. Remove these variables (or their imports), or create them inside "
-        "the function or class that uses them.",
+        f"{'was' if len(variables) == 1 else 'were'} found to be non-serializable. "
+        "There may be multiple other undetected variables that were non-serializable.",
+        "Consider either removing the instantiation/imports of these variables or moving the instantiation into the "
+        "scope of the function/class.",
         rule,
         "docs/serialization.md of trayray says how such objects are serialized: __reduce__, register_serializer.",
         rule,
@@ -115,9 +116,8 @@ class _Inspection:
             groups = itertools.groupby(its_parts, key=lambda part: part.kind)
             blamed = [self._try_parts(kind, list(group), found, depth, nesting) for kind, group in groups]
             if not any(blamed):
-                if its_parts:
-                    what = _shown(value)
-                    self.say(f"WARNING: Did not find non-serializable object in {what}. This may be an oversight.")
+                what = _shown(value)
+                self.say(f"WARNING: Did not find non-serializable object in {what}. This may be an oversight.")
                 self.failures.append(found)
         self._seen[id(value)] = value, True
         return True

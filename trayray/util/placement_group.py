@@ -94,9 +94,12 @@ class PlacementGroup(PlacementGroupOption):
         core = session.core()
         ref: Any = self.ready()
         ready, _ = core.objects.wait([ref], 1, timeout_seconds)
-        if ready and ref._value.kind == ERROR:
+        if not ready:
+            # The node's word may be under way, as always when nothing is waited for.
+            return placement_group_table(self).get("state") == "CREATED"
+        if ref._value.kind == ERROR:
             raise ValueError(f"Placement group {self.id.hex()} does not exist: {core.objects.error_of(ref._value)}")
-        return bool(ready)
+        return True
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, PlacementGroup) and other.id == self.id

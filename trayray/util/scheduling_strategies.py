@@ -7,7 +7,7 @@ node (``core.node_choice``).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from trayray.model.ids import NodeID
 from trayray.model.options import SchedulingStrategy
@@ -194,6 +194,11 @@ def _rules(parameter: str, conditions: Any) -> tuple[LabelRule, ...]:
     return tuple(sorted(rules, key=lambda rule: rule.key))
 
 
+#: What ``scheduling_strategy=`` takes; the strings are "DEFAULT" and "SPREAD".
+SchedulingStrategyT: TypeAlias = (
+    str | PlacementGroupSchedulingStrategy | NodeAffinitySchedulingStrategy | NodeLabelSchedulingStrategy | None
+)
+
 __all__ = (
     "DoesNotExist",
     "Exists",
@@ -202,4 +207,5 @@ __all__ = (
     "NodeLabelSchedulingStrategy",
     "NotIn",
     "PlacementGroupSchedulingStrategy",
+    "SchedulingStrategyT",
 )

@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 SIGNAL: Final = signal.SIGRTMAX - 3
 #: A signal may come while the runtime works for the user code, or just before a system call: it is repeated (seconds).
 _REPEAT_SECONDS: Final = 0.01
+#: A thread that runs so many meets whatever was to be raised in it.
+_INSTRUCTIONS: Final = 100
 
 _PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 #: Frames that return and go on later: a return is no end of theirs.
@@ -183,7 +186,10 @@ class ThreadRegion:
         with self._lock:
             self._inside = None
         if self._sent:
-            _set_exception(self._thread, None)  # what has not been raised yet shall not be raised elsewhere
+            # What has not been raised yet is raised here. (Taking it back leaves the interpreter alarmed for good.)
+            with suppress(KeyboardInterrupt):
+                for _ in range(_INSTRUCTIONS):
+                    pass
 
     def want(self) -> bool:
         """See `MainRegion.want`."""
@@ -203,7 +209,7 @@ class ThreadRegion:
             frame = sys._current_frames().get(self._thread)
             if self._inside is not None and frame is not None and _may_be_interrupted(frame):
                 self._sent = True
-                _set_exception(self._thread, KeyboardInterrupt)
+                _raise_in_thread(self._thread, KeyboardInterrupt)
             return self._sent
 
     def ended(self) -> None:
@@ -212,10 +218,10 @@ class ThreadRegion:
             self._ended = True
 
 
-def _set_exception(thread: int, kind: type[BaseException] | None) -> None:
+def _raise_in_thread(thread: int, kind: type[BaseException]) -> None:
     import ctypes
 
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), kind and ctypes.py_object(kind))
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(kind))
 
 
 class Steps(Generator[Any, Any, None]):

@@ -11,7 +11,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from trayray.api.actor_class import ActorHandle
 from trayray.api.blocking import get, kill
 from trayray.api.decorators import remote
 from trayray.exceptions import GetTimeoutError, RayActorError
@@ -71,7 +70,7 @@ def init_collective_group(
 
 
 def create_collective_group(
-    actors: Sequence[ActorHandle],
+    actors: Sequence[Any],
     world_size: int,
     ranks: Sequence[int],
     backend: str = Backend.GLOO,

@@ -11,6 +11,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
+from multiprocessing import TimeoutError as TimeoutError  # noqa: A004 -- found here too in multiprocessing and in Ray
 from typing import Any, NoReturn, Self, TypeVar
 
 from trayray.api.blocking import cluster_resources, put
@@ -284,8 +285,8 @@ def _connect(processes: int | None, address: str | None) -> int:
         processes = cpus
     if processes < 1 or processes > cpus:
         raise ValueError(
-            f"a Pool of {processes} processes does not fit: the cluster has {cpus} CPUs; ask for 1 to {cpus} "
-            "processes, or start a cluster with more"
+            f"Tried to start a pool with {processes} processes, but the cluster has {cpus} CPUs. Ask for 1 to {cpus} "
+            "processes, or start a cluster with more."
         )
     return processes
 

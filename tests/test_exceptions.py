@@ -210,7 +210,10 @@ def test_import_is_cheap():
         ),
         (exceptions.GetTimeoutError(), ["Get timed out: some object(s) not ready."]),
         (exceptions.TaskCancelledError("t1", "by the driver"), ["Task: t1 was cancelled.", "by the driver"]),
-        (exceptions.TaskCancelledError("t1", step="pending"), ["Task: t1 was cancelled.", "'pending'", "had not begun"]),
+        (
+            exceptions.TaskCancelledError("t1", step="pending"),
+            ["Task: t1 was cancelled.", "'pending'", "had not begun"],
+        ),
         (exceptions.ActorDiedError(error_msg="Victim was killed"), ["Victim was killed"]),
     ],
 )

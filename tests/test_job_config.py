@@ -32,6 +32,15 @@ def test_setters():
     assert copy.detaches_actors
 
 
+def test_a_runtime_env_is_checked_when_that_is_asked_for():
+    config = JobConfig()
+    config.set_runtime_env({"env_vars": {"A": "1"}}, validate=True)
+    wrong: Any = ["A"]
+    with pytest.raises(TypeError, match="must be a dict, not list"):
+        config.set_runtime_env(wrong, validate=True)
+    assert config.runtime_env == {"env_vars": {"A": "1"}}
+
+
 def test_from_json():
     config = JobConfig.from_json({"ray_namespace": "home", "metadata": {"a": "b"}})
 

@@ -51,6 +51,7 @@ SIGNATURES = {
     "context=None, ray_address=None, ray_remote_args=None",
     "util.multiprocessing.Pool.apply": "self, func, args=None, kwargs=None",
     "util.multiprocessing.Pool.apply_async": "self, func, args=None, kwargs=None, callback=None, error_callback=None",
+    "util.multiprocessing.Pool.starmap_async": "self, func, iterable, callback=None, error_callback=None",
     "util.multiprocessing.Pool.imap": "self, func, iterable, chunksize=1",
     "util.metrics.Counter": "name, description='', tag_keys=None",
     "util.metrics.Histogram": "name, description='', boundaries=None, tag_keys=None",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from typing import Any
+from typing import Any, cast
 
 import attrs
 
@@ -38,8 +38,10 @@ class RuntimeContext:
         return core
 
     def _task(self) -> Running | None:
-        self._core()
-        return running.get()
+        task, executor = running.get(), self._core().executor
+        if task is None and executor is not None and executor.current is not None:
+            return executor.current.running  # a thread that the task or call has started
+        return task
 
     def get(self) -> dict[str, Any]:
         """Job, node, namespace, and task and actor where there are such."""
@@ -81,9 +83,14 @@ class RuntimeContext:
         return None if task is None else task.name
 
     def get_task_function_name(self) -> str | None:
-        """The function's name, whatever the call was named; None in a driver."""
-        task = self._task()
-        return None if task is None else task.function_name
+        """The function's name with its module, whatever the call was named; None in a driver."""
+        task, actor = self._task(), actor_self()
+        if task is None:
+            return None
+        if actor is None:
+            return task.function_name
+        cls = cast("type[Any]", type(actor.instance))
+        return f"{cls.__module__}.{cls.__qualname__}.{task.function_name}"
 
     def get_actor_id(self) -> str | None:
         """The actor that this process is; None elsewhere."""

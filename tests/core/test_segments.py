@@ -393,6 +393,20 @@ def test_a_reader_that_connects_again_has_none_of_its_old_pins(table: SegmentTab
         table.unpin(B, *place)
 
 
+def test_a_writer_leaves_what_others_own_of_its_work(table: SegmentTable) -> None:
+    """Not what it owns itself, has not finished, or what was freed since."""
+    first, second, freed = written(table, A), written(table, A), written(table, A)
+    table.seal(A, *first, B)
+    table.seal(A, *second, C)
+    table.seal(A, *freed, B)
+    table.free(B, *freed)
+    written(table, A)
+    owned(table, A)
+    owned(table, B)
+    assert table.left_by(A) == {B: [first], C: [second]}
+    assert table.left_by(C) == {}
+
+
 # Sums
 
 

@@ -1,3 +1,4 @@
+import enum
 import math
 from typing import Any
 
@@ -11,6 +12,7 @@ from trayray.model.options import (
     PlacementGroupOption,
     SchedulingStrategy,
     actor_resources,
+    built_in,
     check_actor_creation,
     task_resources,
     validate_actor_options,
@@ -348,3 +350,46 @@ def test_requests_that_are_refused_at_submission(resources_of: Any, options: dic
     validate_task_options(options, in_options=False)
     with pytest.raises(ValueError, match=says):
         resources_of(options)
+
+
+class Word(enum.StrEnum):
+    ONE = "one"
+
+
+class Mixed(str, enum.Enum):  # noqa: UP042 -- its text differs from its value
+    ONE = "one"
+
+
+class Number(enum.IntEnum):
+    TWO = 2
+
+
+class Real(float):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("options", "plain"),
+    [
+        ({"name": Word.ONE}, {"name": "one"}),
+        ({"name": Mixed.ONE}, {"name": "one"}),
+        ({"num_returns": Number.TWO}, {"num_returns": 2}),
+        ({"num_returns": True}, {"num_returns": 1}),
+        ({"num_cpus": Real(0.5)}, {"num_cpus": 0.5}),
+        ({"resources": {Word.ONE: Real(1)}}, {"resources": {"one": 1.0}}),
+        ({"concurrency_groups": [{"name": Word.ONE}]}, {"concurrency_groups": [{"name": "one"}]}),
+        ({"get_if_exists": True, "enable_task_events": False}, {"get_if_exists": True, "enable_task_events": False}),
+        ({"retry_exceptions": [ValueError]}, {"retry_exceptions": [ValueError]}),
+        ({"name": None}, {"name": None}),
+    ],
+    ids=str,
+)
+def test_values_of_derived_types_become_built_in(options, plain):
+    def types(value):
+        if isinstance(value, dict):
+            return {key: (type(key), types(part)) for key, part in value.items()}
+        return [types(part) for part in value] if isinstance(value, list) else type(value)
+
+    found = built_in(options)
+    assert found == plain
+    assert types(found) == types(plain)

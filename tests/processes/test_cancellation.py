@@ -136,18 +136,18 @@ def test_a_worker_serves_on_after_it_was_interrupted(one_worker, note):
     ray = one_worker
 
     @ray.remote
-    def task(forever):
-        while forever:
-            note.touch()
+    def task(runs):
+        while runs is not None:
+            runs.touch()
             time.sleep(0.001)
         return os.getpid()
 
-    first = ray.get(task.remote(False), timeout=20)
-    for _ in range(20):
-        ref = task.remote(True)
-        after = [task.remote(False) for _ in range(3)]
-        eventually(note.exists)
-        note.unlink()
+    first = ray.get(task.remote(None), timeout=20)
+    for number in range(20):
+        runs = note.with_name(str(number))
+        ref = task.remote(runs)
+        after = [task.remote(None) for _ in range(3)]
+        eventually(runs.exists)
         ray.cancel(ref)
         assert step_of(ray, ref) == "interrupt"
         assert ray.get(after, timeout=20) == [first] * 3

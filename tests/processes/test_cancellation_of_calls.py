@@ -91,8 +91,11 @@ def test_a_call_that_nothing_reaches_takes_its_process_with_it_which_counts_as_a
 
 def test_calls_that_wait_in_an_actor_never_run(ray, note, tmp_path):
     actor = ray.remote(max_concurrency=2)(Worker).remote(note)
-    held = [actor.spin.remote() for _ in range(2)]
-    says(note, "running")
+    held = []
+    for _ in range(2):
+        held.append(actor.spin.remote())
+        says(note, "running")
+        note.unlink()
     waiting = actor.all_seen.remote()
     ray.cancel(waiting)
     assert step_of(ray, waiting) == "pending"

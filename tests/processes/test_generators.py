@@ -4,6 +4,7 @@ import asyncio
 import gc
 import os
 import pathlib
+import signal
 import time
 
 import pytest
@@ -43,7 +44,7 @@ def test_async_task_yields(ray):
     async def both():
         await asyncio.sleep(0)
         yield "asyncio"
-        await trio.sleep(0)
+        await trio.lowlevel.checkpoint()
         yield "trio"
 
     assert [ray.get(ref) for ref in both.remote()] == ["asyncio", "trio"]
@@ -123,6 +124,20 @@ def test_an_item_that_cannot_be_pickled_ends_the_stream_with_the_reason(ray):
     assert list(stream) == []
 
 
+def test_completed_tells_of_the_end_and_leaves_the_exception_to_the_stream(ray):
+    @ray.remote
+    def fail():
+        yield 1
+        raise ValueError("no second")
+
+    stream = fail.remote()
+    assert ray.get(stream.completed()) is None
+    assert ray.get(next(stream)) == 1
+    with pytest.raises(ValueError, match="no second"):
+        ray.get(next(stream))
+    assert list(stream) == []
+
+
 def test_failed_dependency_is_the_only_item(ray, numbers):
     @ray.remote
     def fail():
@@ -187,11 +202,8 @@ def test_generator_method_is_repeated_in_place(ray, tmp_path, kind):
 
     class Async:
         async def flaky(self, path: pathlib.Path):
-            yield "a"
-            if not path.exists():
-                path.touch()
-                raise ConnectionError("once")
-            yield "b"
+            for value in Plain().flaky(path):
+                yield value
 
     actor = ray.remote(Plain if kind == "plain" else Async).remote()
     call = actor.flaky.options(max_task_retries=1, retry_exceptions=[ConnectionError])
@@ -261,8 +273,7 @@ def test_a_generator_that_waits_for_its_consumer_lends_its_cpu(fresh_ray):
 def test_a_dropped_generator_with_back_pressure_runs_to_its_end(ray, tmp_path):
     @ray.remote(_generator_backpressure_num_objects=1)
     def produce():
-        for number in range(5):
-            yield number
+        yield from range(5)
         (tmp_path / "ended").touch()
 
     stream = produce.remote()
@@ -282,14 +293,14 @@ def test_two_threads_share_one_stream_without_losing_or_doubling_items(ray, numb
 
 
 def test_large_items_are_freed_as_they_are_consumed(ray):
-    import numpy
+    import numpy as np
 
     size = 8 * 1024 * 1024  # thirty of them do not fit into the store at once
 
     @ray.remote(_generator_backpressure_num_objects=2)
     def produce():
         for number in range(30):
-            yield numpy.full(size // 8, float(number))
+            yield np.full(size // 8, float(number))
 
     for number, ref in enumerate(produce.remote()):
         assert ray.get(ref)[0] == number
@@ -361,3 +372,246 @@ def test_streams_end_with_the_cluster(fresh_ray):
     with pytest.raises(ray.exceptions.RaySystemError):
         for ref in stream:
             ray.get(ref)
+
+
+# --- who waits for whom ---
+
+
+def test_a_generator_that_is_dropped_before_it_runs_does_not_wait_for_its_consumer(ray, tmp_path):
+    gate = tmp_path / "gate"
+
+    @ray.remote(_generator_backpressure_num_objects=1)
+    def produce():
+        eventually(gate.exists)
+        yield from range(5)
+        (tmp_path / "ended").touch()
+
+    stream = produce.remote()
+    del stream
+    gc.collect()
+    gate.touch()
+    eventually((tmp_path / "ended").exists)
+
+
+def test_what_is_taken_between_a_crash_and_the_next_run_counts_as_taken(ray, tmp_path):
+    """The second run repeats two values that were not taken when it was ordered, but are when it yields them."""
+    first, second, gate = tmp_path / "first", tmp_path / "second", tmp_path / "gate"
+
+    @ray.remote(_generator_backpressure_num_objects=2)
+    def produce():
+        if first.exists():
+            second.touch()
+            eventually(gate.exists)
+        for number in range(5):
+            yield number
+            if number == 0 and not first.exists():
+                first.with_suffix(".new").write_text(str(os.getpid()))
+                first.with_suffix(".new").replace(first)
+
+    stream = produce.remote()
+    eventually(lambda: stream._stream.received == 2)
+    os.kill(int(first.read_text()), signal.SIGKILL)
+    eventually(second.exists)
+    taken = [ray.get(next(stream)), ray.get(next(stream))]
+    gate.touch()
+    eventually(stream.next_ready)
+    assert taken + [ray.get(ref) for ref in stream] == list(range(5))
+
+
+def test_a_method_that_is_repeated_in_place_knows_what_was_taken_before(ray, tmp_path):
+    gate, failed = tmp_path / "gate", tmp_path / "failed"
+
+    @ray.remote
+    class Source:
+        def stream(self):
+            for number in range(6):
+                if number == 4 and not failed.exists():
+                    eventually(gate.exists)
+                    failed.touch()
+                    raise ConnectionError("once")
+                yield number
+
+    call = Source.remote().stream
+    options = {"max_task_retries": 1, "retry_exceptions": True, "_generator_backpressure_num_objects": 1}
+    stream = call.options(**options).remote()
+    taken = [ray.get(next(stream)) for _ in range(4)]
+    gate.touch()
+    eventually(stream.next_ready)
+    assert taken + [ray.get(ref) for ref in stream] == list(range(6))
+
+
+def test_a_plain_generator_of_an_async_actor_leaves_turns_to_others(ray):
+    """Its values arrive while it runs, and other calls run while it waits for its consumer."""
+
+    @ray.remote
+    class Mixed:
+        def stream(self, n):
+            yield from range(n)
+
+        async def answer(self):
+            return "answer"
+
+    mixed = Mixed.remote()
+    stream = mixed.stream.options(_generator_backpressure_num_objects=2).remote(6)
+    assert ray.get(next(stream), timeout=30) == 0
+    assert ray.get(mixed.answer.remote(), timeout=30) == "answer"
+    assert [ray.get(ref) for ref in stream] == [1, 2, 3, 4, 5]
+
+
+def test_an_async_generator_that_never_awaits_streams_and_leaves_turns_to_others(ray):
+    @ray.remote
+    class Busy:
+        def __init__(self):
+            self.stopped = False
+
+        async def stream(self):
+            while not self.stopped:
+                yield None
+
+        async def stop(self):
+            self.stopped = True
+
+    busy = Busy.remote()
+    stream = busy.stream.remote()
+    assert ray.get(next(stream), timeout=30) is None
+    ray.get(busy.stop.remote(), timeout=30)
+    ray.get(stream.completed(), timeout=30)
+
+
+# --- fixed numbers of returns ---
+
+
+def generating_calls(ray):
+    """One call a kind of executor: n values, or an error after so many."""
+
+    def plain(n, error_after=None):
+        for number in range(n):
+            if number == error_after:
+                raise KeyError(number)
+            yield number
+
+    async def asynchronous(n, error_after=None):
+        for number in range(n):
+            if number == error_after:
+                raise KeyError(number)
+            await asyncio.sleep(0)
+            yield number
+
+    class Source:
+        stream = staticmethod(plain)
+
+    class AsyncSource:
+        stream = staticmethod(asynchronous)
+
+    return {
+        "task": ray.remote(plain),
+        "async task": ray.task(asynchronous),
+        "actor": ray.remote(Source).remote().stream,
+        "threaded actor": ray.remote(Source).options(max_concurrency=2).remote().stream,
+        "async actor": ray.remote(AsyncSource).remote().stream,
+    }
+
+
+@pytest.mark.parametrize("kind", ["task", "async task", "actor", "threaded actor", "async actor"])
+def test_fixed_numbers_of_returns_mean_the_same_everywhere(ray, kind):
+    call = generating_calls(ray)[kind]
+    assert ray.get(call.options(num_returns=3).remote(3)) == [0, 1, 2]
+    assert ray.get(call.options(num_returns=1).remote(1)) == 0
+    assert call.options(num_returns=0).remote(3) is None
+    first, *missing = call.options(num_returns=3).remote(3, error_after=1)
+    assert ray.get(first) == 0
+    for ref in missing:
+        with pytest.raises(KeyError):
+            ray.get(ref)
+    first, missing = call.options(num_returns=2).remote(1)
+    assert ray.get(first) == 0
+    with pytest.raises(ValueError, match="yielded 1 values, but num_returns=2"):
+        ray.get(missing)
+    for ref in call.options(num_returns=2).remote(3):
+        with pytest.raises(ValueError, match="more values than num_returns=2"):
+            ray.get(ref)
+
+
+# --- what is given back ---
+
+
+def store_is_empty(ray):
+    gc.collect()
+    return ray.available_resources()["object_store_memory"] == ray.cluster_resources()["object_store_memory"]
+
+
+def test_results_of_a_call_that_fails_half_way_are_given_back(fresh_ray, tmp_path):
+    from tests.conftest import init_arguments
+
+    ray = fresh_ray
+    ray.init(**init_arguments(num_cpus=1))
+    large = 300_000
+
+    @ray.remote(num_returns=2)
+    def too_many():
+        for _ in range(3):
+            yield bytes(large)
+
+    @ray.remote(num_returns=2)
+    def not_a_value():
+        return bytes(large), (x for x in ())
+
+    @ray.remote(num_returns=2, max_retries=1, retry_exceptions=True)
+    def flaky():
+        yield bytes(large)
+        if not (tmp_path / "failed").exists():
+            (tmp_path / "failed").touch()
+            raise ConnectionError("once")
+        yield bytes(large)
+
+    for ref in [*too_many.remote(), *not_a_value.remote()]:
+        with pytest.raises((ValueError, TypeError)):
+            ray.get(ref)
+    assert [len(value) for value in ray.get(flaky.remote())] == [large, large]
+    del ref
+    eventually(lambda: store_is_empty(ray))
+
+
+def test_what_a_worker_stored_and_could_not_tell_of_is_given_back(fresh_ray):
+    from tests.conftest import init_arguments
+
+    ray = fresh_ray
+    ray.init(**init_arguments(num_cpus=1))
+
+    @ray.remote(max_retries=0)
+    def dies_before_it_answers():
+        from trayray.wire.serialization import serialize
+        from trayray.worker.current import core_worker, running
+
+        yield bytes(300_000)
+        core_worker().objects.store(serialize(bytes(300_000)), running.get().owner)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    stream = dies_before_it_answers.remote()
+    value, error = stream
+    assert ray.get(value) == bytes(300_000)
+    with pytest.raises(ray.exceptions.WorkerCrashedError):
+        ray.get(error)
+    del value, stream
+    eventually(lambda: store_is_empty(ray))
+
+
+def test_next_async_gives_up_after_a_while(ray, tmp_path):
+    gate = tmp_path / "gate"
+
+    @ray.remote
+    def produce():
+        eventually(gate.exists)
+        yield 1
+
+    async def consume():
+        stream = produce.remote()
+        assert (await stream._next_async(timeout_s=0.01)).is_nil()
+        gate.touch()
+        assert await (await stream._next_async(timeout_s=30)) == 1
+        with pytest.raises(StopAsyncIteration):
+            await stream._next_async()
+        gate.unlink()
+
+    asyncio.run(consume())
+    trio.run(consume)

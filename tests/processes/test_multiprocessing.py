@@ -50,10 +50,14 @@ def pool_threads():
 def test_calls(pool):
     assert pool.apply(divmod, (7, 2)) == (3, 1)
     assert pool.apply(dict, (), {"a": 1}) == {"a": 1}
+    assert pool.apply(dict, kwargs={"a": 1}) == pool.apply(dict, kwds={"a": 1}) == {"a": 1}
+    assert pool.apply_async(dict, None, None).get(30) == {}
     assert pool.map(str, range(50)) == [str(i) for i in range(50)]
     assert pool.map(abs, []) == []
     assert pool.starmap(divmod, [(7, 2), (9, 4)], chunksize=1) == [(3, 1), (2, 1)]
-    assert pool.starmap_async(pow, [(2, 3)]).get(30) == [8]
+    called_back = []
+    assert pool.starmap_async(pow, [(2, 3), (2, 4)], called_back.append, chunksize=1).get(30) == [8, 16]
+    assert called_back == [[8, 16]]
     assert pool.apply(os.getpid) != os.getpid()
 
 
@@ -381,6 +385,10 @@ def test_impossible_calls(pool):
         pool.imap_unordered(abs, [1], chunksize=1.5)
     with pytest.raises(TypeError, match="not iterable"):
         pool.map(abs, 3)
+    with pytest.raises(TypeError, match="callback must be a callable, not int"):
+        pool.starmap_async(pow, [(2, 3)], 1)
+    with pytest.raises(TypeError, match="error_callback must be a callable, not str"):
+        pool.apply_async(abs, (1,), error_callback="x")
     with pytest.raises(TypeError, match="not callable"):
         pool.apply(3)
     with pytest.raises(NotImplementedError, match="pickled"):

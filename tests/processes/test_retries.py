@@ -3,7 +3,9 @@
 import os
 import pathlib
 import signal
+import sys
 import time
+import types
 
 import pytest
 
@@ -200,3 +202,48 @@ def test_a_worker_with_max_calls_stays_while_others_need_what_it_owns(ray):
 
     (inner,) = ray.get(owner.remote(), timeout=30)
     assert ray.get(inner, timeout=30) == "owned by the worker"
+
+
+def test_tasks_that_run_at_most_once_do_so_in_workers_that_die_among_many(ray, tmp_path):
+    """Results that a worker has sent before it died count, also when the owner was just sending it more."""
+    log = tmp_path / "log"
+
+    @ray.remote(max_retries=0)
+    def once(number):
+        with log.open("ab", buffering=0) as file:
+            file.write(b"%d\n" % number)
+        if number % 97 == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    refs = []
+    for number in range(1, 6001):
+        refs.append(once.remote(number))
+        if number % 300 == 0:  # many at a time, so that they are sent ahead, and more while they run
+            ray.wait(refs, num_returns=len(refs) - 50, timeout=60)
+    ray.wait(refs, num_returns=len(refs), timeout=60)
+    ran = list(map(int, log.read_text().split()))
+    assert sorted(ran) == list(range(1, 6001))
+    crashed = 0
+    for ref in refs:
+        try:
+            ray.get(ref)
+        except ray.exceptions.WorkerCrashedError:
+            crashed += 1
+    assert crashed == 6000 // 97
+
+
+def test_exceptions_that_the_worker_cannot_load_are_not_retried_and_the_error_says_why(ray):
+    module = types.ModuleType("module_of_the_driver_alone")
+    exec("class Unknown(Exception): pass", module.__dict__)
+    sys.modules[module.__name__] = module
+    try:
+
+        @ray.remote(max_retries=1, retry_exceptions=[module.Unknown])
+        def fail():
+            raise ValueError("the user's own")
+
+        with pytest.raises(ValueError, match="module_of_the_driver_alone") as caught:
+            ray.get(fail.remote(), timeout=30)
+        assert "the user's own" in str(caught.value)
+    finally:
+        del sys.modules[module.__name__]

@@ -42,7 +42,8 @@ class CallerAgainstActor(RuleBasedStateMachine):
 
     def _fail(self, calls: list[Call]) -> None:
         for call in calls:
-            assert not call.failed and not call.finished
+            assert not call.failed
+            assert not call.finished
             call.failed = True
 
     @rule(retries=st.sampled_from([0, 0, 1, 3, -1]), ready=st.booleans())

@@ -107,6 +107,13 @@ def test_tags_are_checked(recorded):
         counter.set_default_tags({"c": "1"})
     with pytest.raises(TypeError, match="int"):
         counter.set_default_tags({"a": 1})
+    for tags in ("ab", ["a"]):
+        with pytest.raises(TypeError, match="must be a dictionary"):
+            counter.set_default_tags(tags)
+        with pytest.raises(TypeError, match="must be a dictionary"):
+            counter.inc(tags=tags)
+        with pytest.raises(TypeError, match="must be a dictionary"):
+            Counter("without_keys").inc(tags=tags)
     with pytest.raises(ValueError, match=r"Missing value for tag key\(s\): b"):
         counter.inc(tags={"a": "1"})
     with pytest.raises(TypeError, match="int"):

@@ -1,3 +1,4 @@
+import errno
 import io
 import os
 import pty
@@ -12,6 +13,26 @@ def meter(done, total, desc="", failed=0):
     made = Meter(desc, total)
     made.done, made.failed, made.began = done, failed, 100.0
     return made
+
+
+def read_until(text, terminal):
+    """What was written, in however many pieces it comes, to the piece with the end of ``text``."""
+    read = b""
+    while text.encode() not in read:
+        read += os.read(terminal, 100_000)
+    return read.decode()
+
+
+def read_to_the_end(terminal):
+    """What was written to a terminal whose other side is closed."""
+    read = b""
+    while True:
+        try:
+            read += os.read(terminal, 100_000)
+        except OSError as error:
+            if error.errno != errno.EIO:  # so Linux says that nobody writes any more
+                raise
+            return read.decode()
 
 
 def test_what_a_line_says():
@@ -47,9 +68,9 @@ def test_a_terminal_has_a_bar_that_is_erased():
         bar = open_display(file)
         assert isinstance(bar, _Bar)
         bar.draw(meter(2, 8, "with [markup]"), 110.0)
-        shown = os.read(terminal, 100_000).decode()
+        shown = read_until("0:30 left", terminal)
         bar.close(meter(8, 8), 140.0)
-        erased = os.read(terminal, 100_000).decode()
+    erased = read_to_the_end(terminal)
     os.close(terminal)
     assert "with [markup]" in shown
     assert "2/8, 0.2/s, 0:10 gone, 0:30 left" in shown

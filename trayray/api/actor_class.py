@@ -26,9 +26,11 @@ from trayray.api.submission import (
     retried_exceptions,
     submit_generator,
 )
+from trayray.exceptions import ActorHandleNotFoundError
 from trayray.model.ids import creation_task_id, object_id
 from trayray.model.options import (
     actor_resources,
+    built_in,
     check_actor_creation,
     validate_actor_options,
     validate_call_options,
@@ -43,6 +45,7 @@ from trayray.worker.tasks import TaskTemplate
 
 if TYPE_CHECKING:
     from trayray.dag.class_node import ClassNode
+    from trayray.worker.core_worker import CoreWorker
 
 #: Concurrent calls of an actor with asynchronous methods, when nothing is said.
 _ASYNC_CONCURRENCY = 1000
@@ -120,13 +123,13 @@ class ActorMethod:
         """The same method with other options, for one use."""
         validate_call_options(options)
         number_of_returns(options.get("num_returns"), self._info.name, generates=self._info.generates)
-        return ActorMethod(self._handle, self._info, {**self._options, **options})
+        return ActorMethod(self._handle, self._info, {**self._options, **built_in(options)})
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
+    def remote(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call the method; the reference of its result at once (a list of them for several returns)."""
         return self._handle._submit(self._info, args, kwargs, self._options)
 
-    def bind(self, *args: Any, **kwargs: Any) -> Any:
+    def bind(self, /, *args: Any, **kwargs: Any) -> Any:
         """A node of a lazy graph that calls the method; a tuple of nodes for several returns. See ``trayray.dag``."""
         from trayray.dag.class_node import bind_live
 
@@ -196,6 +199,13 @@ class ActorHandle:
             return revive_handle, (self._ray_info, self._ray_ref, core.welcome.session)
         return ActorHandle, (self._ray_info, self._ray_ref)
 
+    def _check_cluster(self, core: CoreWorker) -> None:
+        guard = None if self._ray_ref is None else self._ray_ref._guard
+        if isinstance(guard, ActorGuard) and guard.core is not core:
+            raise ActorHandleNotFoundError(
+                f"{self!r} is not known to this cluster: it was created before the present init(), in another cluster."
+            )
+
     def _submit(
         self, method: MethodInfo, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
     ) -> Any:
@@ -205,6 +215,7 @@ class ActorHandle:
         client = core.actors.client(info.actor_id, ordered=info.ordered)
         template = client.templates.get((method.name,)) if not options else None
         if template is None:
+            self._check_cluster(core)
             template = _method_template(client.templates, core.job, info, method, options)
         define = template.define
         num_returns = define.num_returns
@@ -236,7 +247,7 @@ class ActorClass:
     def __init__(self, cls: type, options: dict[str, Any]) -> None:
         validate_actor_options(options, in_options=False)
         self._cls = cls
-        self._default_options = options
+        self._default_options = built_in(options)
         self.__name__ = f"ActorClass({cls.__name__})"
         self.__doc__ = cls.__doc__
         self.__module__ = cls.__module__
@@ -278,11 +289,11 @@ class ActorClass:
             raise AttributeError(name)
         return getattr(self._cls, name)
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
+    def remote(self, /, *args: Any, **kwargs: Any) -> Any:
         """Create an actor; its handle at once."""
         return self._create(args, kwargs, self._default_options)
 
-    def bind(self, *args: Any, **kwargs: Any) -> ClassNode[Any]:
+    def bind(self, /, *args: Any, **kwargs: Any) -> ClassNode[Any]:
         """A node of a lazy graph that creates an actor at each execution. See ``trayray.dag``."""
         return self._bind(self, args, kwargs, self._default_options)
 
@@ -294,15 +305,18 @@ class ActorClass:
     def options(self, **options: Any) -> BoundActorClass:
         """The same class with other options, for one use."""
         validate_actor_options(options, in_options=True)
-        return BoundActorClass(self, {**self._default_options, **options})
+        return BoundActorClass(self, {**self._default_options, **built_in(options)})
 
     def _remote(self, args: Any = (), kwargs: Any = None, **options: Any) -> Any:
         return self.options(**options).remote(*(args or ()), **(kwargs or {}))
 
     def _create(self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]) -> ActorHandle:
         check_actor_creation(options, is_async=self._is_async)
-        core = core_worker() or session.core()
         name = self._cls.__name__
+        if inspect.isabstract(self._cls):
+            missing = ", ".join(sorted(getattr(self._cls, "__abstractmethods__", ())))
+            raise TypeError(f"Can't instantiate abstract class {name}: it does not define {missing}")
+        core = core_worker() or session.core()
         if self._shape is not None:
             self._shape.check(args, kwargs)
         elif args or kwargs:
@@ -368,7 +382,8 @@ class ActorClass:
 
     def _info(self, actor_id: bytes, options: dict[str, Any]) -> ActorInfo:
         concurrency = options.get("max_concurrency") or 1
-        ordered = not self._is_async and concurrency == 1 and not options.get("concurrency_groups")
+        freed = options.get("concurrency_groups") or options.get("allow_out_of_order_execution")
+        ordered = not self._is_async and concurrency == 1 and not freed
         return ActorInfo(
             actor_id,
             self._cls.__name__,
@@ -403,11 +418,11 @@ class BoundActorClass:
         self._cls = cls
         self._options = options
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
+    def remote(self, /, *args: Any, **kwargs: Any) -> Any:
         """See `ActorClass.remote`."""
         return self._cls._create(args, kwargs, self._options)
 
-    def bind(self, *args: Any, **kwargs: Any) -> ClassNode[Any]:
+    def bind(self, /, *args: Any, **kwargs: Any) -> ClassNode[Any]:
         """See `ActorClass.bind`."""
         return self._cls._bind(self, args, kwargs, self._options)
 

@@ -243,10 +243,10 @@ def get_actor(name: str, namespace: str | None = None) -> Any:
         ValueError: there is none.
     """
     core = session.core()
-    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] -- user input
-        raise TypeError(f"the name of an actor must be a str, not {type(name).__name__}")
     if not name:
         raise ValueError("Please supply a non-empty value to get_actor")
+    if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] -- user input
+        raise TypeError(f"the name of an actor must be a str, not {type(name).__name__}")
     if namespace is not None and not isinstance(namespace, str):  # pyright: ignore[reportUnnecessaryIsInstance] -- user input
         raise TypeError(f"namespace must be None or a str, not {type(namespace).__name__}")
     if namespace == "":

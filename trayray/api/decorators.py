@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar, Unpack, cast, overload
 
 from trayray.api.actor_class import ActorClass, ActorMethod
 from trayray.api.remote_function import RemoteFunction
 from trayray.api.submission import generates, number_of_returns
-from trayray.model.options import validate_method_options
+from trayray.model.options import built_in, validate_method_options
 
 if TYPE_CHECKING:
     from trayray.api.shapes import actors, calls, decorating
@@ -181,10 +181,12 @@ def method(*args: Any, **options: Any) -> Any:
     Raises:
         AssertionError: an unknown option.
     """
-    if len(args) == 1 and not options:
-        return args[0]
-    assert not args, "The @ray.method decorator takes keyword arguments only."
+    target: Any = args[0] if len(args) == 1 and not options else None
+    if callable(target) or isinstance(target, classmethod | property):
+        return cast("Any", target)
+    assert not args, "The @ray.method decorator takes keyword arguments only, for example '@ray.method(num_returns=2)'."
     validate_method_options(options)
+    options = built_in(options)
 
     def annotate(function: Callable[..., Any]) -> Callable[..., Any]:
         number_of_returns(options.get("num_returns"), function.__name__, generates=generates(function))

@@ -26,7 +26,7 @@ from trayray.api.submission import (
     submit_generator,
 )
 from trayray.model.ids import object_id
-from trayray.model.options import task_resources, validate_task_options
+from trayray.model.options import built_in, task_resources, validate_task_options
 from trayray.model.settings import number
 from trayray.wire.messages import ASYNC_TASK, STREAMING, TASK, Define
 from trayray.wire.serialization import dumps_definition
@@ -51,7 +51,7 @@ class RemoteFunction:
         validate_task_options(options, in_options=False)
         self._function = function
         self._function_name = f"{function.__module__}.{getattr(function, '__qualname__', repr(function))}"
-        self._default_options = options
+        self._default_options = built_in(options)
         self._shape = CallShape(getattr(function, "__name__", "function"), function)
         self._generates = generates(function)
         self._number_of_returns(options)
@@ -71,11 +71,11 @@ class RemoteFunction:
             f"try '{self.name}.remote()'."
         )
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
+    def remote(self, /, *args: Any, **kwargs: Any) -> Any:
         """Run the function as a task; the reference of its result at once (a list of them for several returns)."""
         return self._submit(args, kwargs, self._default_options, "")
 
-    def bind(self, *args: Any, **kwargs: Any) -> FunctionNode[Any]:
+    def bind(self, /, *args: Any, **kwargs: Any) -> FunctionNode[Any]:
         """A node of a lazy graph that runs the function; nodes may be among the arguments. See ``trayray.dag``."""
         return self._bind(self, args, kwargs, self._default_options)
 
@@ -88,7 +88,7 @@ class RemoteFunction:
         """The same function with other options, for one use."""
         validate_task_options(options, in_options=True)
         self._number_of_returns(options)
-        return BoundFunction(self, {**self._default_options, **options})
+        return BoundFunction(self, {**self._default_options, **built_in(options)})
 
     def _remote(self, args: Any = (), kwargs: Any = None, **options: Any) -> Any:
         return self.options(**options).remote(*(args or ()), **(kwargs or {}))
@@ -180,11 +180,11 @@ class BoundFunction:
         self._options = options
         self._key = _options_key(options)
 
-    def remote(self, *args: Any, **kwargs: Any) -> Any:
+    def remote(self, /, *args: Any, **kwargs: Any) -> Any:
         """See `RemoteFunction.remote`."""
         return self._function._submit(args, kwargs, self._options, self._key)
 
-    def bind(self, *args: Any, **kwargs: Any) -> FunctionNode[Any]:
+    def bind(self, /, *args: Any, **kwargs: Any) -> FunctionNode[Any]:
         """See `RemoteFunction.bind`."""
         return self._function._bind(self, args, kwargs, self._options)
 

@@ -216,7 +216,7 @@ class ActorTable:
         return self._die(actor, reason.removesuffix("."), end=None)
 
     def group_removed(self, group: bytes, error: bytes) -> list[Action]:
-        """A placement group is no more: actors in it are killed; calls of those that wait for it fail with ``error``."""
+        """A placement group is no more: its actors are killed; calls of those that wait for it fail with ``error``."""
         actions: list[Action] = []
         for actor in [a for a in self.actors.values() if a.scheduling.group == group]:
             if actor.state is State.DEAD or actor.ending:

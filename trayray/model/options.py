@@ -351,6 +351,8 @@ def _built_in(value: Any, *, flag: bool) -> Any:
     kind = cast("type[Any]", type(value))
     if kind is dict:
         return {_built_in(key, flag=False): _built_in(part, flag=flag) for key, part in value.items()}
+    if kind is list:
+        return [_built_in(part, flag=flag) for part in value]
     if kind is bool and not flag:
         return int(value)
     if isinstance(value, str) and kind is not str:

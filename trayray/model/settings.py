@@ -1,4 +1,4 @@
-"""Settings from the environment: ``TRAYRAY_<name>``, else ``RAY_<name>``, so that what is written for Ray holds here."""
+"""Settings from the environment: ``TRAYRAY_<name>``, else ``RAY_<name>``: what is written for Ray holds here."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 Recorded in drivers, tasks and actors; each process reports what it recorded to its node about once a second and when it
 ends, and the node serves it to Prometheus as ``ray_<name>``. Not here: collecting (``worker.metrics``), the endpoint
-(``node.metrics_endpoint``).
+(``node.metrics``).
 """
 
 from __future__ import annotations
@@ -68,13 +68,13 @@ class Metric:
 
         Raises:
             ValueError: a key that is not among the tag keys.
-            TypeError: a value that is no string.
+            TypeError: no dictionary, or a value that is no string.
         """
-        for key, value in default_tags.items():
+        _check_tags(default_tags)
+        for key in default_tags:
             if key not in self._tag_keys:
                 raise ValueError(f"Unrecognized tag key {key}: {self._name!r} has the tag keys {self._tag_keys}.")
-            _check_tag(key, value)
-        self._default_tags = default_tags
+        self._default_tags = dict(default_tags)
         return self
 
     @property
@@ -91,14 +91,13 @@ class Metric:
         if self._recording is None:
             return
         if not self._tag_keys:
-            for key, tag in (tags or {}).items():
-                _check_tag(key, tag)
+            if tags:
+                _check_tags(tags)
             self._recording.record(value, ())
             return
         stated = self._default_tags
         if tags:
-            for key, tag in tags.items():
-                _check_tag(key, tag)
+            _check_tags(tags)
             stated = {**stated, **tags}
         missing = [key for key in self._tag_keys if key not in stated]
         if missing:
@@ -242,9 +241,12 @@ def _check_number(value: object) -> None:
         raise TypeError(f"value must be int or float, got {type(value)}.")
 
 
-def _check_tag(key: str, value: object) -> None:
-    if not isinstance(value, str):
-        raise TypeError(f"Tag values must be str, got {type(value)} for {key!r}.")
+def _check_tags(tags: Mapping[str, object]) -> None:
+    if not isinstance(tags, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] -- user input
+        raise TypeError(f"Tags must be a dictionary of strings, got {type(tags)}.")
+    for key, value in tags.items():
+        if not isinstance(value, str):
+            raise TypeError(f"Tag values must be str, got {type(value)} for {key!r}.")
 
 
 __all__ = ("Counter", "Gauge", "Histogram")

@@ -59,14 +59,14 @@ class Outcome:
 class ActorGuard:
     """Held by the reference that stands for an owned actor; its end means that no handle is left anywhere."""
 
-    __slots__ = ("_core", "actor_id")
+    __slots__ = ("actor_id", "core")
 
     def __init__(self, core: CoreWorker, actor_id: bytes) -> None:
-        self._core = core
+        self.core = core
         self.actor_id = actor_id
 
     def __del__(self) -> None:
-        self._core.dropped.add(self._core.creations.unreachable, self.actor_id)
+        self.core.dropped.add(self.core.creations.unreachable, self.actor_id)
 
 
 class Creations:

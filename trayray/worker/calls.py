@@ -80,7 +80,16 @@ class Target:
             return False
         kinds = self._retried
         if kinds is None:
-            kinds = self._retried = deserialize(self.define.retry_on)
+            try:
+                kinds = self._retried = deserialize(self.define.retry_on)
+            except Exception as cause:  # the caller gets ``error`` all the same, and hears why it was the last attempt
+                note = (
+                    f"retry_exceptions of {self.define.name}() could not be loaded in the worker: "
+                    f"{type(cause).__name__}: {cause}. What it names must be importable there too."
+                )
+                if note not in getattr(error, "__notes__", ()):
+                    error.add_note(note)
+                return False
         return isinstance(error, kinds)
 
     def _unpickled(self) -> Callable[..., Any]:
@@ -141,7 +150,7 @@ class Call:
         #: The caller owns segments that it learns of by the reply.
         self.stored = False
         define = target.define
-        self.running = Running(push.task, push.name or define.name, define.name, define.resources, define.job, owner)
+        self.running = Running(push.task, push.name or define.name, define.title, define.resources, define.job, owner)
         self._met: list[weakref.ref[ObjectRef[Any]]] = []
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:

@@ -65,6 +65,7 @@ class Running:
     task_id: bytes
     #: The name given by options, or the function's.
     name: str
+    #: With its module; of a method its bare name.
     function_name: str
     resources: dict[str, float]
     job: bytes

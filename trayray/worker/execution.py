@@ -58,6 +58,8 @@ if TYPE_CHECKING:
 _MAX_HELD, _HOLD_SECONDS = 32, 0.0005
 #: How long a process that ends in good order waits for callers to take its last replies.
 _LAST_SEND_SECONDS = 2.0
+#: How long a task that runs at most once waits until its owner has room for the results of those before it.
+_OWNER_SECONDS = 60.0
 #: How long a process that vanishes waits for whoever holds the lock.
 _LAST_FLUSH_SECONDS = 0.1
 #: How long a cancelled task waits for the CPUs that it has lent.
@@ -298,6 +300,7 @@ class Executor:
         once = target.define.at_most_once
         if once:
             self.flush_all()
+            connection.link.send_rest(_OWNER_SECONDS)
         self._current = connection
         start = time.perf_counter()
         call = self.current = Call(self.core, push, target, connection.address)

@@ -74,13 +74,16 @@ class Stream:
     def finish(self, completed: ObjectRef[Any], result: Value, *, mid_stream: bool) -> None:
         """The call has ended, with an error perhaps: ``completed`` is its own reference.
 
-        ``mid_stream`` tells an exception of the generator's body, which comes after the values that it has yielded.
+        ``mid_stream`` tells an exception of the generator's body, which comes after the values that it has yielded;
+        the call has then ended like one that returns.
         """
         failed = result.kind == ERROR
         if failed and (mid_stream or not self._gathered):
             self.arrive(self.received, result, self.address)
         if self._gathered and (mid_stream or not failed):
             result = self._gather(completed)
+        elif failed and mid_stream:
+            result = Value(INLINE, serialize(None).to_bytes())
         self.core.references.complete(completed, result)
         self._limited = False  # nobody waits for what is taken from now on
         with self.core.references.lock:

@@ -415,14 +415,10 @@ class TaskSubmitter:
             del self._links[link.worker]
 
     def _handle(self, link: TaskLink, messages: list[TaskMessage]) -> None:
-        for message in messages:
-            if type(message) is Yielded:
-                task = self.pending.get(message.task)
-                if task is not None and task.stream is not None:
-                    task.stream.arrive(message.index, message.value, link.address)
-                else:
-                    drop_results(self._core, [message.value])
         done = {message.task: message for message in messages if type(message) is Done}
+        only_done = len(done) == len(messages)
+        if not only_done:
+            self._take_yielded(link, messages)
         if done and link.lease is not None:
             now = self._core.now()
             queue = self.queues[link.key]
@@ -440,6 +436,8 @@ class TaskSubmitter:
             self._dirty.add(link.key)
         for message in done.values():  # of calls that have ended otherwise meanwhile
             drop_results(self._core, message.results)
+        if only_done:
+            return
         for message in messages:
             match message:
                 case Returned(tasks) if link.lease is not None:
@@ -451,6 +449,15 @@ class TaskSubmitter:
                     self._dirty.add(link.key)
                 case _:
                     pass  # a result, handled above, or news of a lease that this owner has returned meanwhile
+
+    def _take_yielded(self, link: TaskLink, messages: list[TaskMessage]) -> None:
+        for message in messages:
+            if type(message) is Yielded:
+                task = self.pending.get(message.task)
+                if task is not None and task.stream is not None:
+                    task.stream.arrive(message.index, message.value, link.address)
+                else:
+                    drop_results(self._core, [message.value])
 
     def _drop_cancelled(self, link: TaskLink, returned: list[bytes]) -> None:
         queue = self.queues[link.key]

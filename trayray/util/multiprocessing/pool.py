@@ -145,17 +145,18 @@ class Pool:
         self, func: Callable[..., T], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
     ) -> list[T]:
         """As `map`, with each item unpacked into arguments."""
-        return self.starmap_async(func, iterable, chunksize).get()
+        return self.starmap_async(func, iterable, chunksize=chunksize).get()
 
     def starmap_async(
         self,
         func: Callable[..., T],
         iterable: Iterable[Iterable[Any]],
-        chunksize: int | None = None,
         callback: Callable[[list[T]], object] | None = None,
         error_callback: Callable[[BaseException], object] | None = None,
+        *,
+        chunksize: int | None = None,
     ) -> AsyncResult[list[T]]:
-        """As `map_async`, with each item unpacked into arguments."""
+        """As `map_async`, with each item unpacked into arguments. As in Ray, ``chunksize`` comes last."""
         return self._map_async(func, iterable, chunksize, callback, error_callback, unpack=True)
 
     def _map_async(

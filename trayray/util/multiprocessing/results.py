@@ -37,6 +37,9 @@ class AsyncResult(Generic[T]):
         callback: Callable[[T], object] | None,
         error_callback: Callable[[BaseException], object] | None,
     ) -> None:
+        for name, function in (("callback", callback), ("error_callback", error_callback)):
+            if function is not None and not callable(function):
+                raise TypeError(f"{name} must be a callable, not {type(function).__name__}")
         #: Keeps the pool alive: one that nobody holds is terminated.
         self._pool = pool
         self._callback = callback

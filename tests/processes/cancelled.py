@@ -14,7 +14,7 @@ SLACK = 3.0
 
 
 def says(note, text):
-    return eventually(lambda: note.exists() and text in note.read_text())
+    return eventually(lambda: note.exists() and text in (said := note.read_text()) and said)
 
 
 def alive(pid):

@@ -112,8 +112,8 @@ def run_asyncio(ray):
 def test_running_task_is_interrupted(ray, note, work):
     @ray.remote
     def task():
-        note.write_text(str(os.getpid()))
         try:
+            note.write_text(str(os.getpid()))
             work(ray)
         finally:
             with note.open("a") as file:

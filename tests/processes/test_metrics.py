@@ -249,9 +249,14 @@ async def test_refused_calls_are_counted(ray):
     assert value(ray, "ray_grpc_server_req_failed_total", Status="UNAUTHENTICATED") == before + 1
 
 
-@pytest.mark.parametrize(("path", "method", "status"), [("/", "GET", 404), ("/metrics", "POST", 405)])
+@pytest.mark.parametrize(("path", "method", "status"), [("/favicon.ico", "GET", 404), ("/metrics/x", "GET", 404), ("/metrics", "POST", 405)])
 def test_nothing_else_is_there(ray, path, method, status):
     assert request(ray, path, method)[0] == status
+
+
+def test_a_browser_needs_the_address_only(ray):
+    status, body = request(ray, "/")
+    assert (status, "# TYPE ray_resources gauge" in body) == (200, True)
 
 
 def test_prometheus_finds_the_endpoint(ray):

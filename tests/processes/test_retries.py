@@ -247,3 +247,24 @@ def test_exceptions_that_the_worker_cannot_load_are_not_retried_and_the_error_sa
         assert "the user's own" in str(caught.value)
     finally:
         del sys.modules[module.__name__]
+
+
+def test_exception_classes_of_the_same_name_are_told_apart(ray, tmp_path):
+    def class_and_task(log):
+        class Busy(Exception):
+            pass
+
+        @ray.remote(max_retries=1)
+        def busy(kind):
+            if note(log) == 1:
+                raise kind
+            return "done"
+
+        return Busy, busy
+
+    first, task = class_and_task(tmp_path / "log")
+    second, _ = class_and_task(tmp_path / "unused")
+    with pytest.raises(second):
+        ray.get(task.options(retry_exceptions=[first]).remote(second), timeout=30)
+    (tmp_path / "log").unlink()
+    assert ray.get(task.options(retry_exceptions=[second]).remote(second), timeout=30) == "done"

@@ -40,8 +40,8 @@ from trayray.wire.serialization import dumps_definition, noted, serialize
 from trayray.worker.actor_calls import ActorCall
 from trayray.worker.actor_creation import ActorGuard, Creation
 from trayray.worker.current import actor_self, core_worker, running_task
+from trayray.worker.pending_task import TaskTemplate
 from trayray.worker.references import ObjectRef, check_session
-from trayray.worker.tasks import TaskTemplate
 
 if TYPE_CHECKING:
     from trayray.dag.class_node import ClassNode
@@ -505,7 +505,7 @@ def exit_actor() -> NoReturn:
     Raises:
         TypeError: not called in an actor.
     """
-    from trayray.worker.actor_exit import ActorExit
+    from trayray.worker.exits import ActorExit
 
     if actor_self() is None:
         raise TypeError("exit_actor called on a non-actor worker.")

@@ -31,8 +31,8 @@ from trayray.model.settings import number
 from trayray.wire.messages import ASYNC_TASK, STREAMING, TASK, Define
 from trayray.wire.serialization import dumps_definition
 from trayray.worker.current import core_worker, running_task
+from trayray.worker.pending_task import PendingTask, TaskTemplate
 from trayray.worker.references import ObjectRef
-from trayray.worker.tasks import PendingTask, TaskTemplate
 
 if TYPE_CHECKING:
     from trayray.dag.function_node import FunctionNode
@@ -191,7 +191,10 @@ class BoundFunction:
 
 def _options_key(options: dict[str, Any]) -> str:
     """Equal for equal options; what cannot be compared by its text makes a key of its own."""
-    return hashlib.blake2b(repr(sorted(options.items())).encode(), digest_size=12).hexdigest()
+    told = repr(sorted((name, value) for name, value in options.items() if name != "retry_exceptions")).encode()
+    # Exception classes of the same name may differ.
+    told += retried_exceptions(options.get("retry_exceptions"))
+    return hashlib.blake2b(told, digest_size=12).hexdigest()
 
 
 def _blank_function() -> RemoteFunction:

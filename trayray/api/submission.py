@@ -18,7 +18,7 @@ from trayray.worker.references import ObjectRef
 
 if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker
-    from trayray.worker.tasks import PendingTask
+    from trayray.worker.pending_task import PendingTask
 
 #: `ObjectRef` with a parameter, for checkers: comparing with it tells them what kind of reference it is.
 _REF: type[ObjectRef[Any]] = ObjectRef

@@ -111,7 +111,7 @@ class MetricsEndpoint:
 
     async def answer(self, request: HttpRequest) -> HttpResponse:
         """The metrics in Prometheus's text format, or why not."""
-        if request.path != "/metrics":
+        if request.path not in ("/metrics", "/"):  # the latter for people: Ray's documents name the bare address
             return HttpResponse(404, b"Metrics are at /metrics.\n")
         if request.method not in ("GET", "HEAD"):
             return HttpResponse(405, b"Metrics are only read.\n", headers=(("Allow", "GET, HEAD"),))

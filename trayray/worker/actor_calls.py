@@ -39,9 +39,10 @@ from trayray.wire.messages import (
     Yielded,
 )
 from trayray.wire.serialization import deserialize
+from trayray.worker.call_values import argument_values, arguments_ready, drop_results
 from trayray.worker.cancel_ladder import cancelled_error
+from trayray.worker.pending_task import PendingTask, TaskTemplate, described_site
 from trayray.worker.references import ObjectRef, error_value
-from trayray.worker.tasks import PendingTask, TaskTemplate, described_site, drop_results
 
 if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker
@@ -117,7 +118,7 @@ class ActorClient:
             return
         self._core.actors.dirty.add(self)
         if call.args:
-            self._core.arguments_ready(call.args, lambda _: self._argument_came(), call)
+            arguments_ready(self._core, call.args, lambda _: self._argument_came(), call)
 
     def _argument_came(self) -> None:
         self._core.actors.dirty.add(self)
@@ -189,7 +190,7 @@ class ActorClient:
             if define.call not in self._defined:
                 self._defined.add(define.call)
                 messages.append(define)
-            push = Push(call.task_id, define.call, call.payload, self._core.argument_values(call.args))
+            push = Push(call.task_id, define.call, call.payload, argument_values(self._core, call.args))
             if define.retry_on:
                 push.repeats = call.retries
             if call.stream is not None:

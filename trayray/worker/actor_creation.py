@@ -14,6 +14,7 @@ import trio
 from trayray.exceptions import RayError
 from trayray.model.scheduling import Scheduling
 from trayray.wire.messages import ERROR, ActorSpec, ActorState, ActorUnreachable, WatchActor
+from trayray.worker.call_values import argument_values, arguments_ready
 from trayray.worker.references import ObjectRef
 from trayray.worker.thread_calls import let_the_end_arrive
 
@@ -108,7 +109,7 @@ class Creations:
         values = [ref._value for ref in creation.args or ()]
         creation.ready = all(value is not None and value.kind != ERROR for value in values)
         if creation.ready:
-            creation.spec.values = self._core.argument_values(creation.args) or []
+            creation.spec.values = argument_values(self._core, creation.args) or []
         return creation.ready
 
     def _registered(self, creation: Creation, waiting: Outcome | None, outcome: bytes | Exception) -> None:
@@ -123,7 +124,7 @@ class Creations:
             self._core.to_node_if_there([WatchActor(actor_id)])
         if not outcome and not creation.ready:
             assert creation.args is not None
-            if self._core.arguments_ready(creation.args, self._ready, creation):
+            if arguments_ready(self._core, creation.args, self._ready, creation):
                 self._ready(creation)
         if waiting is not None:
             waiting.set(outcome)
@@ -163,7 +164,7 @@ class Creations:
             if failed is not None:
                 await self._core.gcs.actor_failed(spec.actor, failed.data)
                 return
-            spec.values = self._core.argument_values(creation.args) or []
+            spec.values = argument_values(self._core, creation.args) or []
             await self._core.gcs.create_actor(creation)
         except (RayError, OSError, TimeoutError) as error:
             if isinstance(error, ConnectionError):

@@ -26,8 +26,10 @@ from trayray.wire.messages import Define, Done, Push
 from trayray.worker.calls import Call
 from trayray.worker.cancelled_calls import CancelledCalls, Request
 from trayray.worker.cancelling import CallCancelled
+from trayray.worker.connections import Connection
 from trayray.worker.current import running
-from trayray.worker.execution import Connection, Executor, ExitRequested, exit_request, unknown_group
+from trayray.worker.execution import Executor, unknown_group
+from trayray.worker.exits import ExitRequested, exit_request
 from trayray.worker.leaving import CALLS_SHARE, PATIENCE, calls_user_code
 from trayray.worker.yielding import Flows, Send, run_async_generator, stepped
 

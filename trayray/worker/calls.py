@@ -33,11 +33,11 @@ from trayray.wire.messages import (
     Yielded,
 )
 from trayray.wire.serialization import ArgumentSlot, copied, deserialize, serialize
-from trayray.worker.actor_exit import ActorExit
 from trayray.worker.cancel_ladder import cancelled_error
 from trayray.worker.cancelling import Steps
 from trayray.worker.closing_async import closing_async
 from trayray.worker.current import Running, actor_self, running
+from trayray.worker.exits import ActorExit
 from trayray.worker.generators import replay_error
 from trayray.worker.objects import INLINE_BYTES
 from trayray.worker.references import LoanGuard, ObjectRef, adopting, error_value

@@ -19,7 +19,7 @@ from trayray.wire.messages import METHOD, Cancel
 
 if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker
-    from trayray.worker.tasks import PendingTask
+    from trayray.worker.pending_task import PendingTask
 
 #: A step may take so long (seconds), unless ``TRAYRAY_CANCEL_GRACE_SECONDS`` says otherwise.
 GRACE_SECONDS: Final = 1.0

@@ -21,7 +21,8 @@ from trayray.worker.calls import Call
 from trayray.worker.cancelling import CallCancelled, MainRegion, Region, is_interruption
 
 if TYPE_CHECKING:
-    from trayray.worker.execution import Connection, Executor
+    from trayray.worker.connections import Connection
+    from trayray.worker.execution import Executor
 
 #: What a generator that waits for its consumer is told to have been taken, so that it goes on.
 _ALL_TAKEN = 1 << 62

@@ -128,18 +128,22 @@ class MainRegion:
         self.interrupted = task
 
     def want(self, task: bytes) -> bool:
-        """A call is to be interrupted that has not `ended`; `interrupt` follows, unless it is wanted already."""
+        """Interrupt a call that has not `ended`; `interrupt` follows, unless it is wanted already (loop)."""
         if task in self._wanted:
             return False
         self._wanted.add(task)
+        self._signal(task)
         return True
 
     async def interrupt(self, task: bytes) -> None:
-        """Interrupt a call as soon as it is in user code; returns when that has happened, or it has ended (loop)."""
+        """Go on until the call is in user code and has been interrupted there, or has ended (loop)."""
         while task in self._wanted:
-            if self._inside == task:
-                signal.pthread_kill(self._thread, SIGNAL)
+            self._signal(task)
             await trio.sleep(_REPEAT_SECONDS)
+
+    def _signal(self, task: bytes) -> None:
+        if self._inside == task:
+            signal.pthread_kill(self._thread, SIGNAL)
 
     def ended(self, task: bytes) -> None:
         """The call has left user code for good."""

@@ -52,7 +52,6 @@ from trayray.wire.messages import (
     Notice,
     PeerGone,
     PeerMessage,
-    RefInfo,
     Refused,
     Value,
     Welcome,
@@ -67,9 +66,10 @@ from trayray.worker.metrics import recorder
 from trayray.worker.objects import Objects
 from trayray.worker.omp_threads import OmpThreads
 from trayray.worker.peers import Peers
+from trayray.worker.pending_task import PendingTask
 from trayray.worker.placement_groups import GroupReferences
-from trayray.worker.references import Callback, Dropped, ObjectRef, ReferenceTable, error_value
-from trayray.worker.tasks import PendingTask, TaskSubmitter, reference_values, take_stored
+from trayray.worker.references import Dropped, ObjectRef, ReferenceTable, error_value
+from trayray.worker.tasks import TaskSubmitter
 from trayray.worker.thread_calls import ThreadCall
 from trayray.worker.timeline import Timeline
 from trayray.worker.waits import Waits
@@ -323,38 +323,7 @@ class CoreWorker:
         if self.executor is not None:
             self.executor.cancelled.caller_gone(address)
 
-    # --- values of arguments and results ---
-
-    def arguments_ready(self, refs: list[ObjectRef[Any]], call: Callable[[Any], None], item: Any) -> bool:
-        """Whether all ``refs`` have values; if not, ``call(item)`` follows in the loop once they have."""
-        missing = 0
-        remaining = [0]
-
-        def one_more() -> None:
-            remaining[0] -= 1
-            if remaining[0] == 0:
-                self.call_soon(call, item)
-
-        waiter = Callback(one_more)
-        with self.references.lock:
-            for ref in refs:
-                if self.references.add_waiter(ref, waiter):
-                    missing += 1
-            remaining[0] = missing
-        if missing:
-            self.objects.want([ref for ref in refs if ref._value is None])
-        return missing == 0
-
-    def argument_values(self, args: list[ObjectRef[Any]] | None) -> list[tuple[RefInfo, Value]] | None:
-        return reference_values(self, args)
-
-    def take_result(self, ref: ObjectRef[Any], value: Value) -> None:
-        """A task delivered the value of ``ref``, which this process owns."""
-        if value.refs:
-            self.references.adopt_nested(ref, value.refs)
-            value.refs = None
-        take_stored(self, ref, value)
-        self.references.complete(ref, value)
+    # --- cancellation ---
 
     def cancel(self, ref: ObjectRef[Any], *, force: bool, recursive: bool) -> None:
         """Cancel the task that makes ``ref``; in the loop's thread, under `state_lock`."""

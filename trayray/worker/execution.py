@@ -14,16 +14,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from trayray.core.cancellation import Step
-from trayray.link.network import socket_name
-from trayray.link.port import LinkClosed
-from trayray.link.unix import UnixLink
 from trayray.wire.messages import (
     ASYNC_TASK,
     LAST,
@@ -36,13 +33,13 @@ from trayray.wire.messages import (
     Push,
     Resume,
     Returned,
-    TaskMessage,
 )
-from trayray.worker.actor_exit import ActorExit
 from trayray.worker.calls import Call, Target
 from trayray.worker.cancelled_calls import CancelledCalls
-from trayray.worker.cancelling import Region, Steps, ThreadRegion, may_be_interrupted
+from trayray.worker.cancelling import Region, Steps, may_be_interrupted
+from trayray.worker.connections import Connection, PooledCall
 from trayray.worker.current import actor_self, running
+from trayray.worker.exits import ExitRequested, exit_request
 from trayray.worker.output import set_output_name
 from trayray.worker.process_title import set_title
 from trayray.worker.yielding import Flows, Send, run_generator
@@ -64,54 +61,6 @@ _OWNER_SECONDS = 60.0
 _LAST_FLUSH_SECONDS = 0.1
 #: How long a cancelled task waits for the CPUs that it has lent.
 _CANCELLED_WAIT_SECONDS = 0.05
-
-
-class PooledCall:
-    """A call that a pool of threads has."""
-
-    __slots__ = ("connection", "future", "group", "name", "push", "region", "thread")
-
-    def __init__(self, group: str, name: str, connection: Connection, push: Push) -> None:
-        self.group = group
-        self.name = name
-        self.connection = connection
-        self.push = push
-        self.region = ThreadRegion()
-        #: Set once the pool has it.
-        self.future: Future[None] | None = None
-        #: The thread that executes it, 0 while none does.
-        self.thread = 0
-
-
-class Connection:
-    """A caller's task link."""
-
-    def __init__(self, hello: Hello, sock: socket.socket) -> None:
-        self.address = socket_name(hello.worker_id)
-        self.link: UnixLink[TaskMessage] = UnixLink(sock, TaskMessage)
-        self.calls: dict[int, Target] = {}
-        #: Replies not sent yet; guarded by the executor's lock.
-        self.held: list[Done] = []
-
-    def send(self, messages: list[Any]) -> None:
-        """Send to the caller; a caller that is gone needs no answer any more."""
-        try:
-            self.link.send(messages)
-        except LinkClosed:
-            self.link.close()
-
-
-class ExitRequested(BaseException):
-    """The worker's main loop shall end; ``reason`` is a sentence for the user, ``code`` the exit code.
-
-    ``patient``: calls in progress may end by themselves, for a while.
-    """
-
-    def __init__(self, reason: str, code: int = 0, *, patient: bool = False) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.code = code
-        self.patient = patient
 
 
 class Executor:
@@ -531,14 +480,3 @@ def unknown_group(call: Call, groups: Iterable[str]) -> ValueError:
         f"{call.running.name}() was called in concurrency group {call.target.define.group!r}, which the actor does not "
         f"have; it declares {declared}"
     )
-
-
-def exit_request(error: SystemExit) -> ExitRequested:
-    """User code asked the process to end: what the node is told."""
-    if isinstance(error, ActorExit):
-        return ExitRequested("exit_actor() was called in it", patient=error.patient)
-    code = error.code if isinstance(error.code, int) else int(error.code is not None)
-    reason = f"its process exited with exit code {code}: sys.exit({error.code!r}) was called in it"
-    request = ExitRequested(reason, code)
-    request.__cause__ = error
-    return request

@@ -24,8 +24,8 @@ from trayray.model.ids import ACTOR_ID_SIZE, creation_task_id
 from trayray.wire.messages import ERROR, METHOD, AskNode, Explain, Explained, NodeTold, Recheck
 from trayray.worker.actor_calls import ActorCall
 from trayray.worker.current import actor_self
+from trayray.worker.pending_task import PendingTask
 from trayray.worker.references import ObjectRef
-from trayray.worker.tasks import PendingTask
 
 if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker

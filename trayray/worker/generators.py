@@ -17,6 +17,7 @@ from trayray.model.ids import object_id
 from trayray.wire.messages import END, ERROR, INLINE, Consumed, Value
 from trayray.wire.serialization import serialize
 from trayray.worker.awaiting import await_ready
+from trayray.worker.call_values import take_result
 from trayray.worker.references import ObjectRef
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class Stream:
             else:
                 ref = self._items[-1]
                 self._items.append(self._placeholder())
-        self.core.take_result(ref, value)
+        take_result(self.core, ref, value)
         if dropped:
             self._report()  # the executor may wait for what was taken, or given up, before it was known where it is
 

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from trayray.core.leaving import WorkerSettings
     from trayray.wire.messages import Exit
     from trayray.worker.core_worker import CoreWorker
-    from trayray.worker.execution import Executor, ExitRequested
+    from trayray.worker.execution import Executor
+    from trayray.worker.exits import ExitRequested
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -87,7 +88,7 @@ class Leaving:
 
     def ordered(self, order: Exit) -> None:
         """The node tells this process to leave."""
-        from trayray.worker.execution import ExitRequested
+        from trayray.worker.exits import ExitRequested
 
         if not self._begun:
             self._executor.order(lambda: _raise(ExitRequested(order.reason, patient=order.patient)))

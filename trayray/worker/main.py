@@ -44,7 +44,8 @@ from trayray.worker.breakpoints import breakpoint_hook
 from trayray.worker.calls import Call, Target
 from trayray.worker.core_worker import CoreConfig, CoreWorker, run_core_worker
 from trayray.worker.current import ActorSelf, set_actor_self, set_core_worker
-from trayray.worker.execution import Executor, ExitRequested, exit_request
+from trayray.worker.execution import Executor
+from trayray.worker.exits import ExitRequested, exit_request
 from trayray.worker.leaving import Leaving, calls_user_code
 from trayray.worker.output import redirect_output, set_output_name
 from trayray.worker.process_title import set_title

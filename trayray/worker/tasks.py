@@ -1,17 +1,15 @@
 """The owner's side of tasks: arguments awaited, leases obtained, calls pushed, results taken.
 
-Runs in the loop's thread but for `TaskTemplate`. What goes to which worker is decided in ``core.submission``.
-Not here: actor calls (``actor_calls``), execution (``execution``).
+Runs in the loop's thread. What goes to which worker is decided in ``core.submission``.
+Not here: one task's record (``pending_task``), actor calls (``actor_calls``), execution (``execution``).
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
-import os
 from collections.abc import Iterable
 from contextlib import suppress
-from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -27,12 +25,8 @@ from trayray.wire.messages import (
     ERROR,
     LAST,
     MAY_RETRY,
-    METHOD,
-    MID_STREAM,
-    STORED,
     Blocked,
     Cancel,
-    Define,
     DefineClass,
     Demand,
     Done,
@@ -41,7 +35,6 @@ from trayray.wire.messages import (
     LeaseLost,
     Push,
     Reclaim,
-    RefInfo,
     Refused,
     Returned,
     ReturnLease,
@@ -49,107 +42,16 @@ from trayray.wire.messages import (
     Value,
     Yielded,
 )
+from trayray.worker.call_values import argument_values, arguments_ready, drop_results
 from trayray.worker.cancel_ladder import cancelled_error
-from trayray.worker.objects import SegmentGuard
-from trayray.worker.references import ObjectRef, error_value
+from trayray.worker.pending_task import PendingTask, TaskTemplate, described_site
+from trayray.worker.references import error_value
 
 if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker
-    from trayray.worker.generators import Stream
 
+#: Tells tasks apart that are due at the same moment.
 _numbers = itertools.count(1)
-#: The id of an object that has no reference.
-_NOBODYS = bytes(ObjectRef.size())
-#: Where this package's own code lies.
-_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
-
-
-class TaskTemplate:
-    """What all calls of one remote function with one set of options share; its number names it on every link."""
-
-    __slots__ = ("define", "max_retries", "resources", "scheduling")
-
-    def __init__(
-        self, define: Define, resources: dict[str, float], max_retries: int, scheduling: Scheduling | None = None
-    ) -> None:
-        define.call = next(_numbers)
-        define.at_most_once = define.kind != METHOD and max_retries == 0
-        self.define = define
-        self.resources = resources
-        self.max_retries = max_retries
-        #: Where the tasks may run; None for anywhere.
-        self.scheduling = scheduling
-
-
-class PendingTask:
-    """A task that has not finished, at its owner. It holds its arguments and its return references."""
-
-    __slots__ = (
-        "args",
-        "cancelled",
-        "failures",
-        "parent",
-        "payload",
-        "refs",
-        "retries",
-        "returns",
-        "site",
-        "stream",
-        "task_id",
-        "template",
-    )
-
-    def __init__(
-        self,
-        task_id: bytes,
-        template: TaskTemplate,
-        payload: bytes,
-        args: list[ObjectRef[Any]] | None,
-        refs: list[ObjectRef[Any]] | None,
-        returns: list[ObjectRef[Any]],
-    ) -> None:
-        self.task_id = task_id
-        self.template = template
-        self.payload = payload
-        #: Top-level references: their values travel with the call.
-        self.args = args
-        #: References inside the payload: they travel as references and are held until the result.
-        self.refs = refs
-        self.returns = returns
-        #: How often it may still be tried again (-1: for ever), and how often it has failed.
-        self.retries = template.max_retries
-        self.failures = 0
-        #: Where the values of a generator go; `returns` is the reference of its end then.
-        self.stream: Stream | None = None
-        #: Where the user's code made the call: its code and line.
-        self.site: tuple[CodeType, int] | None = None
-        self.cancelled = False
-        #: The task or actor call of this worker that has made this one; None in drivers.
-        self.parent: bytes | None = None
-
-    def push_directly(self, core: CoreWorker) -> bool:
-        """Send the task to an idle worker, if there is one; under `CoreWorker.state_lock`, in any thread."""
-        return core.tasks.push_directly(self)
-
-    def finish(self, core: CoreWorker, message: Done) -> None:
-        """The executor has answered."""
-        if self.cancelled:
-            core.cancellations.ended(self.task_id)
-        if self.stream is not None:
-            self.stream.finish(self.returns[0], message.results[0], mid_stream=bool(message.flags & MID_STREAM))
-            return
-        for ref, value in zip(self.returns, message.results, strict=True):
-            core.take_result(ref, value)
-
-    def fail(self, core: CoreWorker, error: Value) -> None:
-        """There will be no answer: every reference's value is ``error``."""
-        if self.cancelled:
-            core.cancellations.ended(self.task_id)
-        if self.stream is not None:
-            self.stream.finish(self.returns[0], error, mid_stream=False)
-            return
-        for ref in self.returns:
-            core.references.complete(ref, error)
 
 
 @attrs.define(eq=False)
@@ -195,7 +97,7 @@ class TaskSubmitter:
     def submit(self, task: PendingTask) -> None:
         """Take a new task over from a user thread."""
         self.pending[task.task_id] = task
-        if task.args and not self._core.arguments_ready(task.args, self._ready, task):
+        if task.args and not arguments_ready(self._core, task.args, self._ready, task):
             return
         self._ready(task)
 
@@ -301,7 +203,7 @@ class TaskSubmitter:
             if define.call not in link.defined:
                 link.defined.add(define.call)
                 messages.append(define)
-            push = Push(task.task_id, define.call, task.payload, self._core.argument_values(task.args))
+            push = Push(task.task_id, define.call, task.payload, argument_values(self._core, task.args))
             if task.stream is not None:
                 push.skip, push.taken = task.stream.received, task.stream.taken
             messages.append(push)
@@ -533,42 +435,3 @@ class TaskSubmitter:
         if lease is not None:
             queue.spent(lease)
             self._core.to_node([KillLeased(lease, reason)])
-
-
-def described_site(task: PendingTask) -> str:
-    """Where a call was made, as part of a sentence."""
-    if task.site is None:
-        return ""
-    code, line = task.site
-    if code.co_filename.startswith(_PACKAGE):  # made by a graph or a utility: the line would tell nothing
-        return ""
-    return f", called at {code.co_filename}:{line} in {code.co_name},"
-
-
-def drop_results(core: CoreWorker, values: Iterable[Value]) -> None:
-    """Values have come that nobody waits for any more: what was stored, and lent with them, is given back."""
-    for value in values:
-        core.take_result(ObjectRef(_NOBODYS), value)
-
-
-def take_stored(core: CoreWorker, ref: ObjectRef[Any], value: Value) -> None:
-    """``ref`` owns a stored value that another process wrote."""
-    if value.kind == STORED and value.place is not None:
-        ref._guard = SegmentGuard(core.objects, value.place)
-
-
-def reference_values(core: CoreWorker, args: list[ObjectRef[Any]] | None) -> list[tuple[RefInfo, Value]] | None:
-    """The values of top-level references, as they travel with a call."""
-    if not args:
-        return None
-    values: list[tuple[RefInfo, Value]] = []
-    for ref in args:
-        value = ref._value
-        assert value is not None
-        if ref._nested:
-            value = Value(value.kind, value.data, value.place, core.references.infos(ref._nested))
-            for nested in ref._nested:
-                core.references.export(nested)
-        core.references.export(ref)
-        values.append((RefInfo(ref._id, ref._owner or core.address), value))
-    return values

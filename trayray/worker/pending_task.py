@@ -1,0 +1,122 @@
+"""What an owner knows of one task or actor call until it has finished, and what all calls of its kind share.
+
+Not here: where it goes (``tasks``, ``actor_calls``).
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from types import CodeType
+from typing import TYPE_CHECKING, Any
+
+from trayray.model.scheduling import Scheduling
+from trayray.wire.messages import METHOD, MID_STREAM, Define, Done, Value
+from trayray.worker.call_values import take_result
+from trayray.worker.references import ObjectRef
+
+if TYPE_CHECKING:
+    from trayray.worker.core_worker import CoreWorker
+    from trayray.worker.generators import Stream
+
+_numbers = itertools.count(1)
+#: Where this package's own code lies.
+_PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
+
+
+class TaskTemplate:
+    """What all calls of one remote function with one set of options share; its number names it on every link."""
+
+    __slots__ = ("define", "max_retries", "resources", "scheduling")
+
+    def __init__(
+        self, define: Define, resources: dict[str, float], max_retries: int, scheduling: Scheduling | None = None
+    ) -> None:
+        define.call = next(_numbers)
+        define.at_most_once = define.kind != METHOD and max_retries == 0
+        self.define = define
+        self.resources = resources
+        self.max_retries = max_retries
+        #: Where the tasks may run; None for anywhere.
+        self.scheduling = scheduling
+
+
+class PendingTask:
+    """A task that has not finished, at its owner. It holds its arguments and its return references."""
+
+    __slots__ = (
+        "args",
+        "cancelled",
+        "failures",
+        "parent",
+        "payload",
+        "refs",
+        "retries",
+        "returns",
+        "site",
+        "stream",
+        "task_id",
+        "template",
+    )
+
+    def __init__(
+        self,
+        task_id: bytes,
+        template: TaskTemplate,
+        payload: bytes,
+        args: list[ObjectRef[Any]] | None,
+        refs: list[ObjectRef[Any]] | None,
+        returns: list[ObjectRef[Any]],
+    ) -> None:
+        self.task_id = task_id
+        self.template = template
+        self.payload = payload
+        #: Top-level references: their values travel with the call.
+        self.args = args
+        #: References inside the payload: they travel as references and are held until the result.
+        self.refs = refs
+        self.returns = returns
+        #: How often it may still be tried again (-1: for ever), and how often it has failed.
+        self.retries = template.max_retries
+        self.failures = 0
+        #: Where the values of a generator go; `returns` is the reference of its end then.
+        self.stream: Stream | None = None
+        #: Where the user's code made the call: its code and line.
+        self.site: tuple[CodeType, int] | None = None
+        self.cancelled = False
+        #: The task or actor call of this worker that has made this one; None in drivers.
+        self.parent: bytes | None = None
+
+    def push_directly(self, core: CoreWorker) -> bool:
+        """Send the task to an idle worker, if there is one; under `CoreWorker.state_lock`, in any thread."""
+        return core.tasks.push_directly(self)
+
+    def finish(self, core: CoreWorker, message: Done) -> None:
+        """The executor has answered."""
+        if self.cancelled:
+            core.cancellations.ended(self.task_id)
+        if self.stream is not None:
+            self.stream.finish(self.returns[0], message.results[0], mid_stream=bool(message.flags & MID_STREAM))
+            return
+        for ref, value in zip(self.returns, message.results, strict=True):
+            take_result(core, ref, value)
+
+    def fail(self, core: CoreWorker, error: Value) -> None:
+        """There will be no answer: every reference's value is ``error``."""
+        if self.cancelled:
+            core.cancellations.ended(self.task_id)
+        if self.stream is not None:
+            self.stream.finish(self.returns[0], error, mid_stream=False)
+            return
+        for ref in self.returns:
+            core.references.complete(ref, error)
+
+
+def described_site(task: PendingTask) -> str:
+    """Where a call was made, as part of a sentence."""
+    if task.site is None:
+        return ""
+    code, line = task.site
+    if code.co_filename.startswith(_PACKAGE):  # made by a graph or a utility: the line would tell nothing
+        return ""
+    return f", called at {code.co_filename}:{line} in {code.co_name},"

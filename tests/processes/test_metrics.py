@@ -249,7 +249,9 @@ async def test_refused_calls_are_counted(ray):
     assert value(ray, "ray_grpc_server_req_failed_total", Status="UNAUTHENTICATED") == before + 1
 
 
-@pytest.mark.parametrize(("path", "method", "status"), [("/favicon.ico", "GET", 404), ("/metrics/x", "GET", 404), ("/metrics", "POST", 405)])
+@pytest.mark.parametrize(
+    ("path", "method", "status"), [("/favicon.ico", "GET", 404), ("/metrics/x", "GET", 404), ("/metrics", "POST", 405)]
+)
 def test_nothing_else_is_there(ray, path, method, status):
     assert request(ray, path, method)[0] == status
 

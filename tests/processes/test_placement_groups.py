@@ -121,6 +121,8 @@ def test_a_group_is_shown_among_the_resources_as_ray_shows_it(ray):
     name = group.id.hex()
     total, left = ray.cluster_resources(), ray.available_resources()
     assert (total["CPU"], left["CPU"]) == (CPUS, CPUS - 1.5)
+    (node,) = ray.nodes()
+    assert not [resource for resource in node["Resources"] if "_group_" in resource], "a node has what it started with"
     for amounts in (total, left):
         assert amounts[f"CPU_group_{name}"] == 1.5
         assert amounts[f"CPU_group_1_{name}"] == 0.5

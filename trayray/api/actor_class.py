@@ -41,7 +41,7 @@ from trayray.worker.actor_calls import ActorCall
 from trayray.worker.actor_creation import ActorGuard, Creation
 from trayray.worker.current import actor_self, core_worker, running_task
 from trayray.worker.pending_task import TaskTemplate
-from trayray.worker.references import ObjectRef, check_session
+from trayray.worker.references import AnyRef, ObjectRef, check_session
 
 if TYPE_CHECKING:
     from trayray.dag.class_node import ClassNode
@@ -222,7 +222,7 @@ class ActorHandle:
         packed = pack_arguments(core, define.name, args, kwargs)
         task_id = core.ids.next_for_actor(info.actor_id)
         count = 1 if num_returns < 0 else num_returns
-        returns = [ObjectRef[Any](object_id(task_id, index)) for index in range(1, count + 1)]
+        returns = [AnyRef(object_id(task_id, index)) for index in range(1, count + 1)]
         call = ActorCall(task_id, template, packed.payload, packed.args, packed.refs, returns, self._ray_ref, client)
         caller = sys._getframe(2)  # beyond `ActorMethod.remote`: for the error of a crash
         call.site = caller.f_code, caller.f_lineno
@@ -325,7 +325,7 @@ class ActorClass:
             self._body = self._pickled()
         packed = pack_arguments(core, f"{name}.__init__", args, kwargs)
         creation = self._creation(core, packed, options)
-        ref = ObjectRef[Any](object_id(creation.spec.task, 1))
+        ref = AnyRef(object_id(creation.spec.task, 1))
         info = self._info(creation.spec.actor, options)
         creation.spec.handle = serialize(info).to_bytes()
         detached = creation.detached

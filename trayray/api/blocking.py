@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 from trayray.api.actor_class import ActorHandle, current_handle
 from trayray.api.pickling_errors import describe_failure
 from trayray.api.session import session
+from trayray.core.bundles import without_groups
 from trayray.exceptions import ActorHandleNotFoundError, RaySystemError
 from trayray.wire.serialization import serialize
 from trayray.worker.current import core_worker
@@ -289,7 +290,7 @@ def nodes() -> list[dict[str, Any]]:
             "DeathReason": 0,
             "DeathReasonMessage": node.death_reason,
             "alive": node.alive,
-            "Resources": dict(node.resources),
+            "Resources": without_groups(node.resources),
             "Labels": dict(node.labels),
         }
         for node in core.run_async(core.gcs.nodes)
@@ -297,10 +298,11 @@ def nodes() -> list[dict[str, Any]]:
 
 
 def cluster_resources() -> dict[str, float]:
-    """The total capacity of the cluster's living nodes."""
+    """The total capacity of the cluster's living nodes, and what placement groups reserve of it."""
+    core = session.require_core()
     total: dict[str, float] = {}
-    for node in nodes():
-        for name, amount in node["Resources"].items() if node["Alive"] else ():
+    for node in core.run_async(core.gcs.nodes):
+        for name, amount in node.resources.items() if node.alive else ():
             total[name] = total.get(name, 0.0) + amount
     return total
 

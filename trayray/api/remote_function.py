@@ -32,7 +32,7 @@ from trayray.wire.messages import ASYNC_TASK, STREAMING, TASK, Define
 from trayray.wire.serialization import dumps_definition
 from trayray.worker.current import core_worker, running_task
 from trayray.worker.pending_task import PendingTask, TaskTemplate
-from trayray.worker.references import ObjectRef
+from trayray.worker.references import AnyRef
 
 if TYPE_CHECKING:
     from trayray.dag.function_node import FunctionNode
@@ -100,7 +100,7 @@ class RemoteFunction:
         packed = pack_arguments(core, self.name, args, kwargs)
         task_id = core.ids.next_normal()
         count = template.define.num_returns
-        returns = [ObjectRef[Any](object_id(task_id, index)) for index in range(1, count + 1 if count >= 0 else 2)]
+        returns = [AnyRef(object_id(task_id, index)) for index in range(1, count + 1 if count >= 0 else 2)]
         task = PendingTask(task_id, template, packed.payload, packed.args, packed.refs, returns)
         caller = sys._getframe(2)  # beyond `remote`: for the error of a crash
         task.site = caller.f_code, caller.f_lineno

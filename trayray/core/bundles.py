@@ -3,6 +3,7 @@
 Not here: who gets it (``leases``), which node takes which bundle (``placement``).
 """
 
+import re
 from collections.abc import Iterable, Mapping
 
 import attrs
@@ -13,6 +14,8 @@ from trayray.model.resources import ResourceSet
 BundleKey = tuple[bytes, int]
 #: Ray shows this much of "bundle" for each reserved bundle, and every lease in it takes a thousandth of one.
 _BUNDLE_UNITS, _LEASE_UNITS = 1000, 0.001
+#: Names of what is reserved, among a node's resources: see `Bundles.as_resources`.
+_OF_A_GROUP = re.compile(r".+_group_(\d+_)?[0-9a-f]{36}")
 
 
 @attrs.define
@@ -87,3 +90,8 @@ class Bundles:
                     shown[whole] = shown.get(whole, 0.0) + amount
                     shown[one] = amount
         return shown
+
+
+def without_groups(resources: Mapping[str, float]) -> dict[str, float]:
+    """A node's own resources, out of those with what `Bundles.as_resources` has added."""
+    return {name: amount for name, amount in resources.items() if not _OF_A_GROUP.fullmatch(name)}

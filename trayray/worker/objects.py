@@ -23,7 +23,7 @@ from trayray.model.ids import object_id
 from trayray.wire.messages import ERROR, INLINE, STORED, Create, Created, Free, Pin, Place, Seal, Value
 from trayray.wire.serialization import Serialized, deserialize
 from trayray.worker.current import running
-from trayray.worker.references import Callback, LoanGuard, ObjectRef, ThreadWaiter
+from trayray.worker.references import AnyRef, Callback, LoanGuard, ObjectRef, ThreadWaiter
 
 if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker
@@ -85,7 +85,7 @@ class Objects:
         with self._put_lock:
             self._put_index += 1
             index = self._put_index
-        ref = ObjectRef[Any](object_id(core.task_id_of(task), index))
+        ref = AnyRef(object_id(core.task_id_of(task), index))
         if serialized.size <= INLINE_BYTES:
             value = Value(INLINE, serialized.to_bytes())
         else:

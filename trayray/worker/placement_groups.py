@@ -14,7 +14,7 @@ from trayray.exceptions import RaySystemError, TaskPlacementGroupRemoved
 from trayray.model.ids import object_id
 from trayray.wire.messages import INLINE, CreateGroup, GroupNews, RemoveGroup, Value, WatchGroup
 from trayray.wire.serialization import serialize
-from trayray.worker.references import ObjectRef
+from trayray.worker.references import AnyRef, ObjectRef
 
 if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker
@@ -58,7 +58,7 @@ class GroupReferences:
 
     def _reference(self) -> ObjectRef[Any]:
         """A reference without a value. It is known, so that it fails with everything else when the node dies."""
-        ref = ObjectRef[Any](object_id(self._core.ids.next_normal(), 1))
+        ref = AnyRef(object_id(self._core.ids.next_normal(), 1))
         self._core.references.export(ref)
         return ref
 

@@ -142,6 +142,10 @@ class ObjectRef(Generic[T_co]):
         return self
 
 
+#: `ObjectRef` to be called: a subscript at each call would cost six times what making a reference does.
+AnyRef: type[ObjectRef[Any]] = ObjectRef
+
+
 def revive(object_id: bytes, owner: str) -> ObjectRef[Any]:
     """The reference that a pickle names; unpickling calls this."""
     core = core_worker()
@@ -336,7 +340,7 @@ class ReferenceTable:
         with self.lock:
             ref = self.known.get(object_id)
             if ref is None:
-                ref = ObjectRef[Any](object_id, owner)
+                ref = AnyRef(object_id, owner)
                 if owner == self._address or owner in self._gone:
                     self._lose(ref, owner)
                 else:

@@ -145,15 +145,16 @@ def init(
                 f"{address!r}: client connections are not available yet; run the driver on a machine of the cluster "
                 "and pass address='auto' or 'host:port'"
             )
-        job = _job_config(namespace, runtime_env, job_config)
         shows_logs = environment("LOG_TO_DRIVER", "1") != "0" if log_to_driver is None else log_to_driver
         if address != "local":
             directory = _find(address, options)
             if directory is not None:
                 amounts.check_absent()
+                job = _job_config(namespace, runtime_env, job_config)
                 return _context(connect(directory, job, print_logs=shows_logs, node=None))
         node = start_node(amounts.node_config(options))
         try:
+            job = _job_config(namespace, runtime_env, job_config)  # with imports that the node's start has hidden
             return _context(connect(node.session_dir, job, print_logs=shows_logs, node=node))
         except BaseException:
             end_node(node)

@@ -21,7 +21,6 @@ from typing import Any, cast
 
 import attrs
 
-from trayray.core.leaving import Limits
 from trayray.exceptions import LocalRayletDiedError, RaySystemError
 from trayray.model.settings import environment, shutdown_seconds
 from trayray.worker.current import check_not_forked, core_worker, set_core_worker
@@ -269,6 +268,8 @@ def end_node(node: NodeProcess) -> None:
 def _end_process(process: subprocess.Popen[bytes]) -> None:
     """End a node: detached actors clean up now, for which each node allows as long as its environment says, which is
     this process's."""
+    from trayray.core.leaving import Limits
+
     process.terminate()
     try:
         process.wait(_LEAVE_SECONDS + Limits.of(shutdown_seconds(), 0).total)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import mmap
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from trayray.core.leaving import WorkerSettings
 from trayray.model.resources import ResourceSet
 from trayray.model.settings import shutdown_seconds, switch
+
+if TYPE_CHECKING:
+    from trayray.core.leaving import WorkerSettings
 
 #: Share of the machine's memory for the object store when nothing is said, and the most it takes then (bytes).
 _STORE_SHARE, _STORE_MAXIMUM = 0.3, 200 * 10**9
@@ -78,6 +80,8 @@ class NodeConfig:
         Raises:
             ValueError: a setting in the environment cannot be understood.
         """
+        from trayray.core.leaving import WorkerSettings  # only a node needs it, a driver is in a hurry
+
         seconds = self.shutdown_seconds
         children, descendants = self.kill_children, self.kill_descendants
         if children is None:

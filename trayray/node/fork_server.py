@@ -7,11 +7,13 @@ Not here: when to fork (``node.raylet``).
 """
 
 import gc
+import importlib
 import os
 import select
 import signal
 import socket
 import traceback
+from collections.abc import Iterable
 from types import FrameType
 from typing import NoReturn
 
@@ -28,9 +30,14 @@ from trayray.node.process_marks import WORKER_VARIABLE, is_marked, mark_this_pro
 from trayray.node.session import Session
 from trayray.wire.frames import FrameDecoder, encode_frame
 from trayray.wire.messages import Exited, Fork, Forked, ForkMessage, Signal
-from trayray.worker.core_worker import CoreConfig
 from trayray.worker.process_title import set_title
 
+#: What every worker needs, and its pickles: imported here once, while the node imports what it needs.
+_FIRST_IMPORTS = ("trayray.worker.main", "trayray.worker.async_execution", "trayray.api.actor_class", "cloudpickle")
+#: What most workers never need: imported when nothing else is to be done, for the workers to come.
+_LATER_IMPORTS = ("trayray.gcs.client",)
+#: Requests have to be absent for so long before that (milliseconds).
+_IDLE_MILLISECONDS = 100
 #: Output descriptors of one worker: standard output and standard error.
 _OUTPUTS = 2
 #: Killed processes are waited for at most so long (seconds): a dead worker's, while the others' requests wait, and all.
@@ -63,8 +70,13 @@ class ForkServer:
         poller = select.poll()
         poller.register(self._control, select.POLLIN)
         poller.register(wakeup_read, select.POLLIN)
+        idle = False
         while True:
-            for descriptor, _ in poller.poll():
+            events = poller.poll(None if idle else _IDLE_MILLISECONDS)
+            if not events:
+                idle = True
+                _import(_LATER_IMPORTS)
+            for descriptor, _ in events:
                 if descriptor == wakeup_read:
                     os.read(wakeup_read, 4096)
                     self._reap()
@@ -127,6 +139,7 @@ class ForkServer:
             os.environ[WORKER_VARIABLE] = worker.hex()
             if self._settings.kills_descendants:
                 mark_this_process(mark)
+            from trayray.worker.core_worker import CoreConfig
             from trayray.worker.main import run_worker
 
             code = run_worker(CoreConfig("worker", worker, self._token), self._session.sockets, self._settings)
@@ -159,6 +172,13 @@ def _noted(number: int, frame: FrameType | None) -> None:
     """A signal handler must exist for the wakeup descriptor to be written."""
 
 
+def _import(names: Iterable[str]) -> None:
+    for name in names:
+        importlib.import_module(name)
+    gc.collect()
+    gc.freeze()  # workers share these pages as long as nobody's collector writes to them
+
+
 def run_fork_server(control: socket.socket, session: Session, token: str, settings: WorkerSettings) -> NoReturn:
     """Be the fork server; called in a freshly forked, single-threaded process."""
     os.setpgid(0, 0)  # who kills the node's group leaves somebody to clean up
@@ -167,8 +187,7 @@ def run_fork_server(control: socket.socket, session: Session, token: str, settin
     set_title("fork server")
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    gc.collect()
-    gc.freeze()  # workers share these pages as long as nobody's collector writes to them
+    _import(_FIRST_IMPORTS)
     server = ForkServer(control, session, token, settings)
     try:
         server.run()

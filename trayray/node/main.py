@@ -1,7 +1,8 @@
 """The program that is a node: ``python -m trayray.node.main CONFIG`` (JSON). ``init()`` and ``trayray start`` run it.
 
-It imports everything once, forks the fork server, and runs the nursery tree (``run``). One line of JSON on standard
-output tells the address, or the error. Not here: the tree itself, settings (``config``).
+It forks the fork server, and runs the nursery tree (``run``). Each of the two imports what only it needs after that,
+at the same time: imports are most of a start. One line of JSON on standard output tells the address, or the error.
+Not here: the tree itself, settings (``config``).
 """
 
 import json
@@ -19,11 +20,8 @@ import trio
 from trayray.node.config import NodeConfig
 from trayray.node.fork_server import run_fork_server
 from trayray.node.process_control import adopt_orphans, await_child, kill_tree
-from trayray.node.run import run_node
 from trayray.node.session import Session
 
-#: What workers and drivers' pickles need besides; imported here once instead of in every worker.
-_EXTRA_IMPORTS = ("trayray.worker.main", "trayray.worker.async_execution", "trayray.api.actor_class")
 #: How long a fork server may take to end with everything below it, and what it left after it was killed (seconds).
 _FORK_SERVER_SECONDS, _TREE_SECONDS = 2.0, 1.5
 
@@ -32,8 +30,6 @@ def main(argument: str) -> None:
     """Run a node from its settings in JSON."""
     config = NodeConfig.from_json(argument).completed()
     token = os.environ.pop("TRAYRAY_AUTH_TOKEN", "") or secrets.token_hex(32)
-    for name in _EXTRA_IMPORTS:
-        __import__(name)
     settings = config.worker_settings()
     if settings.kills_descendants:
         adopt_orphans()
@@ -47,6 +43,7 @@ def main(argument: str) -> None:
         ready.close()  # the ready line's pipe is the node's alone
         run_fork_server(theirs, session, token, settings)
     theirs.close()
+    from trayray.node.run import run_node
 
     def tell(address: str) -> None:
         ready.write(json.dumps({"address": address, "session_dir": str(session.path)}) + "\n")

@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import trio
-
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 #: How long a resource tracker may take to end by itself (seconds).
 _TRACKER_SECONDS = 0.1
@@ -106,6 +104,8 @@ async def wait_for_end(pid: int) -> None:
     except ProcessLookupError:
         return
     try:
+        import trio  # a driver that starts a node needs the rest before it has the time to load this
+
         await trio.lowlevel.wait_readable(descriptor)  # however it ends
     finally:
         os.close(descriptor)

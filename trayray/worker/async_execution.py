@@ -51,8 +51,9 @@ class CallTask:
         self.waiting_for: asyncio.Future[Any] | None = None
         #: The Trio task, while the coroutine waits in Trio.
         self.in_trio: trio.lowlevel.Task | None = None
-        self._context = contextvars.copy_context()
         self._finished = False
+        #: Whoever made the call that this is.
+        self.caller = ""
 
     def cancel(self, msg: Any = None) -> bool:
         """Raise ``CancelledError`` once, where the coroutine waits: what asyncio's own primitives ask for."""
@@ -105,7 +106,7 @@ class CallTask:
         return self._coroutine
 
     def get_context(self) -> contextvars.Context:
-        return self._context
+        return contextvars.copy_context()
 
     def get_loop(self) -> asyncio.AbstractEventLoop:
         return asyncio.get_running_loop()
@@ -258,6 +259,10 @@ async def finished(call: Call, result: Any, send: Send, flows: Flows) -> Done:
     return call.done(await result)
 
 
+#: What an ``async def`` function returns, without parameters, for checkers.
+_COROUTINE: type[Any] = types.CoroutineType
+
+
 class ConcurrencyGroup:
     """At most ``limit`` calls of a group are in progress; the others wait in order of arrival."""
 
@@ -279,7 +284,6 @@ class AsyncExecutor:
         }
         #: Calls that await something, by task id.
         self._calls: dict[bytes, CallTask] = {}
-        self._owners: dict[bytes, str] = {}
         #: Calls that have begun and not ended.
         self.in_progress = 0
         self._call_ended = trio.Event()
@@ -358,7 +362,7 @@ class AsyncExecutor:
             return
         call = self._calls.get(task)
         if call is not None:
-            requests[task] = Request(self._owners[task], step, recursive, force=False)
+            requests[task] = Request(call.caller, step, recursive, force=False)
             call.cancel_call()
         else:
             self._withdraw(task)
@@ -421,7 +425,8 @@ class AsyncExecutor:
                 done = await self._run(call, partial(self._reply, connection))
             finally:
                 self.in_progress -= 1
-                self._call_ended.set()
+                if self._end is not None:
+                    self._call_ended.set()
         if done is not None:
             self._reply(connection, [done])
         group.free += 1
@@ -436,6 +441,8 @@ class AsyncExecutor:
         args, kwargs = call.arguments()
         result = function(*args, **kwargs)
         del args, kwargs
+        if type(result) is _COROUTINE and not call.streams:  # mostly; `finished` would be one more to step
+            return call.done(await run_coroutine(result, call.running.name, partial(self._register, call)))
         if call.streams or inspect.isawaitable(result) or inspect.isasyncgen(result):
             return await run_coroutine(
                 finished(call, result, send, self._executor.flows),
@@ -446,7 +453,7 @@ class AsyncExecutor:
 
     def _register(self, call: Call, task: CallTask) -> None:
         self._calls[call.push.task] = task
-        self._owners[call.push.task] = call.owner
+        task.caller = call.owner
 
     async def _run(self, call: Call, send: Send) -> Done | None:
         """The reply; None when the actor leaves without one: its callers are told why."""
@@ -478,7 +485,6 @@ class AsyncExecutor:
             done = call.failed(error)
         finally:
             self._calls.pop(task_id, None)
-            self._owners.pop(task_id, None)
             if task_id in self._executor.cancelled.calls:
                 self._executor.cancelled.ended(task_id)
         self._core.timeline.record(task_id, call.running.name, started, ok)

@@ -101,7 +101,6 @@ class CoreWorker:
 
     nursery: trio.Nursery
     arena: ArenaMapping
-    gcs: GcsClient
     welcome: Welcome
     node: Link[NodeMessage]
     _clock: trio.abc.Clock
@@ -124,6 +123,7 @@ class CoreWorker:
         self.references = ReferenceTable(self.address, self.dropped, self._send_peer)
         self.objects = Objects(self)
         self.waits = Waits(self)
+        self._gcs: GcsClient | None = None
         self._explaining: Explaining | None = None
         self.peers = Peers(self)
         self.tasks = TaskSubmitter(self)
@@ -173,6 +173,18 @@ class CoreWorker:
         if self._ids is None:
             self._ids = TaskIdFactory(self.job, self._base)
         return self._ids
+
+    @property
+    def gcs(self) -> GcsClient:
+        """What is asked of the GCS. Most workers never ask, so it is loaded by the first question."""
+        with self.state_lock:
+            if self._gcs is None:
+                from trayray.gcs.client import GcsClient
+
+                host, _, port = self.welcome.address.rpartition(":")
+                self._gcs = GcsClient(host, int(port), self.config.token)
+                self.call_soon(self.nursery.start_soon, self._gcs.run)
+            return self._gcs
 
     @property
     def explaining(self) -> Explaining:
@@ -524,19 +536,14 @@ async def run_core_worker(core: CoreWorker, *, task_status: trio.TaskStatus[None
     Raises:
         ConnectionError: the node cannot be reached or turns this process away.
     """
-    from trayray.gcs.client import GcsClient
-
     core._thread = threading.get_ident()
     core._clock = trio.lowlevel.current_clock()
     welcome, descriptor, link = await core.network.join(NODE, core.config.role)
     core.welcome, core.node = welcome, link
     core.assign_job(welcome.job)
     core.arena = ArenaMapping(descriptor, welcome.capacity)
-    host, _, port = welcome.address.rpartition(":")
-    core.gcs = GcsClient(host, int(port), core.config.token)
     async with trio.open_nursery() as core.nursery, core.link_scope(link):
         nursery = core.nursery
-        nursery.start_soon(core.gcs.run)
         await nursery.start(core.network.listen, core.address, core._accept)
         nursery.start_soon(core._serve_node, link)
         nursery.start_soon(core._run_timer)

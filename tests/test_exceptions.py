@@ -269,12 +269,20 @@ def test_dual_is_both_and_has_everything_of_the_cause():
     assert error.as_instanceof_cause() is error
 
 
+@pytest.mark.parametrize("cause", [SystemExit(3), KeyboardInterrupt(), BaseExceptionGroup("g", [SystemExit(1)])])
+def test_what_would_end_the_caller_is_not_raised_in_it(cause: BaseException):
+    error = raises(cause, pid=1).as_instanceof_cause()
+
+    assert type(error) is exceptions.RayTaskError
+    assert isinstance(error, Exception)
+    assert type(error.cause) is type(cause)
+    assert type(cause).__name__ in str(error)
+
+
 @pytest.mark.parametrize(
     "cause",
     [
         KeyError("k"),
-        SystemExit(3),
-        KeyboardInterrupt(),
         StopIteration("value"),
         SlottedError(5),
         FrozenError("f"),

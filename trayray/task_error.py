@@ -144,8 +144,11 @@ class RayTaskError(RayError):
         return RayTaskError(function_name, _remote_text(exc), cause, proctitle, pid, ip, actor_repr, actor_id)
 
     def as_instanceof_cause(self) -> RayTaskError:
-        """The error to raise: an instance of the cause's class too, if that class can be subclassed, else itself."""
-        if self.cause is None or isinstance(self, type(self.cause)):
+        """The error to raise: an instance of the cause's class too, if that class can be subclassed, else itself.
+
+        What is no ``Exception`` (``KeyboardInterrupt``, ``SystemExit``) is not taken over: it would end the caller.
+        """
+        if not isinstance(self.cause, Exception) or isinstance(self, type(self.cause)):
             return self
         try:
             return self.make_dual_exception_instance()

@@ -719,3 +719,25 @@ def test_a_node_that_is_told_twice_ends_at_once(program, notes, directory):
 
 def _is_zombie(pid):
     return pathlib.Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"Z"
+
+
+def test_a_call_that_the_end_interrupts_has_no_result_of_its_own(fresh_ray, tmp_path):
+    """KeyboardInterrupt is how the call is ended, not what its caller gets: there it would look like Ctrl-C."""
+    ray = fresh_ray
+    ray.init(**init_arguments(num_cpus=1))
+    runs, cleaned = tmp_path / "runs", tmp_path / "cleaned"
+
+    @ray.remote(max_retries=0)
+    def sleeps():
+        try:
+            runs.touch()
+            time.sleep(FOREVER)
+        finally:
+            cleaned.touch()
+
+    ref = sleeps.remote()
+    eventually(runs.exists)
+    ray.shutdown()
+    assert cleaned.exists()
+    with pytest.raises(ray.exceptions.RaySystemError):
+        ray.get(ref)

@@ -139,8 +139,12 @@ def test_all_items_are_mapped(ray):
 
 def test_items_may_be_endless(ray):
     values = map_unordered(identity, itertools.count(), backpressure_size=4)
-    assert sorted(itertools.islice(values, 30))[:20] == list(range(20))
+    found = list(itertools.islice(values, 30))
     values.close()
+    assert len(set(found)) == 30
+    assert set(found) <= set(
+        range(30 + 4)
+    )  # at most four are under way: one of the first may be late, none is far ahead
 
 
 def test_so_many_calls_are_under_way(ray, gate):

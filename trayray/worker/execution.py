@@ -337,6 +337,7 @@ class Executor:
         except SystemExit as error:
             raise exit_request(error) from error
         except BaseException as error:
+            self.leaving.take_over(error)
             done = self.cancelled.reply(call, error, region)
         finally:
             running.reset(token)

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import trio
 
 from trayray.wire.messages import CleanupDue, Exiting
-from trayray.worker.cancelling import _LIKE_USER_CODE, _WAITING, MainRegion, ThreadRegion
+from trayray.worker.cancelling import _LIKE_USER_CODE, _WAITING, MainRegion, ThreadRegion, is_interruption
 from trayray.worker.current import actor_self
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class Leaving:
         self.constructed = False
         self._thread = threading.get_ident()
         self._interrupted = False
+        #: What the node's order to leave has been made into.
+        self._request: ExitRequested | None = None
         self._begun = False
         self._announced = False
         self._deadline = 0.0
@@ -91,7 +93,8 @@ class Leaving:
         from trayray.worker.exits import ExitRequested
 
         if not self._begun:
-            self._executor.order(lambda: _raise(ExitRequested(order.reason, patient=order.patient)))
+            request = self._request = ExitRequested(order.reason, patient=order.patient)
+            self._executor.order(lambda: _raise(request))
             self._core.nursery.start_soon(self._interrupt_calls, order.seconds * PATIENCE if order.patient else 0.0)
 
     async def _interrupt_calls(self, delay: float) -> None:
@@ -111,6 +114,16 @@ class Leaving:
         handler = signal.getsignal(signal.SIGINT)
         if callable(handler):  # user code's own, or that of its event loop
             handler(signal.SIGINT, frame)
+
+    # --- threads that execute calls ---
+
+    def take_over(self, error: BaseException) -> None:
+        """Raise the request to leave where a call has ended with ``error`` because of it.
+
+        Such a call has no result: the end of the process tells its caller why.
+        """
+        if self._request is not None and (self._interrupted or self._begun) and is_interruption(error):
+            raise self._request from None
 
     # --- the main thread ---
 

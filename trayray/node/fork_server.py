@@ -1,4 +1,4 @@
-"""The fork server: a single-threaded child of the node that has imported everything and forks workers in milliseconds.
+"""The fork server: a single-threaded child of the node that imports what workers need and forks them in milliseconds.
 
 It reaps its workers, reports their wait statuses, and ends what they have started with them: it adopts every process
 below it that loses its parent. It is the last to leave: when the node's end of the pipe closes, however the node died,

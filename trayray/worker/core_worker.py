@@ -8,7 +8,7 @@ hand work over through `CoreWorker.call_soon` and `CoreWorker.submit`, and wait 
     |- listener         one child a link: borrowers asking for values; task links go to the executor
     |- peer links       one child a link: owners of what this process borrows
     |- task links       one child a leased worker or called actor
-    |- control channel  unary calls to the GCS
+    |- control channel  unary calls to the GCS; from the first one on
     |- creations        actors registered in the order of their creation
     `- timer            pipelined tasks that make no progress, leases that idle
 """

@@ -76,9 +76,9 @@ def main() -> None:
     options = parser.parse_args()
     times = [sample("processes = {}") for _ in range(options.repeats)]
     for name in ("import", "init", "init and first result", "shutdown"):
-        values = [float(each[name]) for each in times]  # type: ignore[arg-type]
+        values = [float(each[name]) for each in times]  # type: ignore[arg-type]  # these rows are numbers
         print(f"{name:24s} {statistics.median(values):7.3f} s   ({min(values):.3f} to {max(values):.3f})")
-    processes: dict[str, float] = sample(MEASURE)["processes"]  # type: ignore[assignment]
+    processes: dict[str, float] = sample(MEASURE)["processes"]  # type: ignore[assignment]  # this row is a mapping
     print(f"\nidle head with two workers: {len(processes)} processes, {sum(processes.values()):.1f} MiB (PSS)")
     for name, mebibytes in processes.items():
         print(f"  {mebibytes:7.1f} MiB  {name}")

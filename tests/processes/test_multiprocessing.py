@@ -367,11 +367,11 @@ def test_impossible_pools(ray):
         with pytest.raises(ValueError, match="maxtasksperchild must be at least 1"):
             Pool(1, maxtasksperchild=number)
     with pytest.raises(TypeError, match="processes must be an int"):
-        Pool("2")  # type: ignore[arg-type]
+        Pool("2")  # type: ignore[arg-type]  # the misuse under test
     with pytest.raises(ValueError, match="the cluster has 4 CPUs"):
         Pool(5)
     with pytest.raises(TypeError, match="initializer must be a callable"):
-        Pool(1, initializer="x")  # type: ignore[arg-type]
+        Pool(1, initializer="x")  # type: ignore[arg-type]  # the misuse under test
     with pytest.warns(UserWarning, match="context"), Pool(1, context=multiprocessing.get_context("spawn")) as made:
         assert made.apply(abs, (-1,)) == 1
 

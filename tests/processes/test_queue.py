@@ -84,7 +84,7 @@ def test_batches_are_taken_whole_or_not(shared):
 
 def test_bad_input(shared):
     with pytest.raises(TypeError, match="maxsize must be an int"):
-        Queue("2")  # type: ignore[arg-type]
+        Queue("2")  # type: ignore[arg-type]  # the misuse under test
     with pytest.raises(ValueError, match="'timeout'"):
         shared.put(1, timeout=-0.1)
     with pytest.raises(ValueError, match="'timeout'"):

@@ -44,7 +44,7 @@ def stack_of(*callers: Callable[[Callable[[], Any]], Any]) -> Any:
 
     function: Callable[[], Any] = innermost
     for caller in reversed(callers):
-        function = lambda caller=caller, function=function: caller(function)  # noqa: E731
+        function = lambda caller=caller, function=function: caller(function)  # noqa: E731 -- each layer needs a name bound in the loop
     boundary = _compiled("def run(function):\n    function()\n", "worker/execution.py")["run"]
     thread = threading.Thread(target=boundary, args=(function,))
     thread.start()

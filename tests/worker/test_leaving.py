@@ -4,6 +4,7 @@ import contextlib
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ def stack_of(*callers: Callable[[Callable[[], Any]], Any]) -> Any:
 
     function: Callable[[], Any] = innermost
     for caller in reversed(callers):
-        function = lambda caller=caller, function=function: caller(function)  # noqa: E731 -- each layer needs a name bound in the loop
+        function = partial(caller, function)
     boundary = _compiled("def run(function):\n    function()\n", "worker/execution.py")["run"]
     thread = threading.Thread(target=boundary, args=(function,))
     thread.start()

@@ -219,6 +219,10 @@ def test_no_task_goes_past_others_or_to_a_worker_that_is_busy_or_waits() -> None
     queue.blocked(1, True)
     assert queue.take_idle(Job(b"b"), 0.0) is None
 
+    queue = queue_of(leases=[1])
+    queue.spent(1)
+    assert queue.take_idle(Job(b"b"), 0.0) is None, "its worker takes no more"
+
 
 # --- results ----------------------------------------------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ class Call:
     executions: int = 0
     number: int = 0
     budget: int = 0
+    losses: int = 0
 
 
 class CallerAgainstActor(RuleBasedStateMachine):
@@ -38,6 +39,8 @@ class CallerAgainstActor(RuleBasedStateMachine):
         self.link: list[Call] = []
         self.executed: list[Call] = []
         self.first_executions: list[int] = []
+        #: What the present process was sent.
+        self.sent: list[int] = []
         self.ledger.changed(Life.PENDING, 0)
 
     def _fail(self, calls: list[Call]) -> None:
@@ -46,12 +49,17 @@ class CallerAgainstActor(RuleBasedStateMachine):
             assert not call.finished
             call.failed = True
 
-    @rule(retries=st.sampled_from([0, 0, 1, 3, -1]), ready=st.booleans())
-    def submit(self, retries: int, ready: bool) -> None:
+    @rule(several=st.lists(st.tuples(st.sampled_from([0, 1, 3, -1]), st.sampled_from([True, True, False])), max_size=4))
+    def submit(self, several: list[tuple[int, bool]]) -> None:
+        for retries, ready in several:
+            self.submit_one(retries, ready)
+
+    def submit_one(self, retries: int, ready: bool) -> None:
         call = Call(len(self.calls).to_bytes(2, "big"), retries, ready, number=len(self.calls), budget=retries)
         self.calls.append(call)
-        if not self.ledger.submit(call):
-            assert self.ledger.life in (Life.DEAD, Life.RESTARTING)
+        taken = self.ledger.submit(call)
+        assert taken == (self.life is not Life.DEAD and (self.life is not Life.RESTARTING or retries != 0))
+        if not taken:
             self._fail([call])
 
     @rule(which=st.integers(0, 200))
@@ -61,12 +69,14 @@ class CallerAgainstActor(RuleBasedStateMachine):
         missing[which % len(missing)].ready = True
 
     @rule()
+    @precondition(lambda self: len(self.ledger) > 0)
     def send(self) -> None:
         sendable, failed = self.ledger.take_sendable(lambda c: Arguments.READY if c.ready else Arguments.MISSING)
         assert not failed
         assert self.ledger.life is Life.ALIVE or not sendable
         if self.life is Life.ALIVE:
             self.link += sendable
+            self.sent += [call.number for call in sendable]
 
     @rule()
     @precondition(lambda self: self.link)
@@ -96,14 +106,20 @@ class CallerAgainstActor(RuleBasedStateMachine):
     def process_dies(self, answered: bool) -> None:
         while answered and self.executed:  # the replies arrived, though the news of the end came by another link
             self.answer()
+        lost = [*self.executed, *self.link]
+        for call in lost:
+            call.losses += 1
         self.link.clear()
         self.executed.clear()
+        self.sent.clear()
         self.life = Life.RESTARTING
         self.incarnation += 1
-        self._fail(self.ledger.changed(Life.RESTARTING, self.incarnation))
+        failed = self.ledger.changed(Life.RESTARTING, self.incarnation)
+        assert failed == [call for call in lost if 0 <= call.budget < call.losses]
+        self._fail(failed)
 
     @rule()
-    @precondition(lambda self: self.life is not Life.DEAD)
+    @precondition(lambda self: self.life is not Life.DEAD and len(self.calls) > 12)  # little happens after it
     def dies(self) -> None:
         self.life = Life.DEAD
         self.link.clear()
@@ -127,6 +143,10 @@ class CallerAgainstActor(RuleBasedStateMachine):
     @invariant()
     def first_executions_keep_the_order_of_submission(self) -> None:
         assert self.first_executions == sorted(self.first_executions)
+
+    @invariant()
+    def each_process_is_sent_its_calls_in_the_order_of_submission(self) -> None:
+        assert self.sent == sorted(self.sent)
 
     @invariant()
     def nothing_is_lost(self) -> None:

@@ -22,6 +22,10 @@ _FLAG, _SESSION_BITS, _WORKER_BITS = 1 << 61, 40, 20
 #: In the environment of workers, and so of what they start.
 WORKER_VARIABLE = "TRAYRAY_WORKER_ID"
 _POLL_SECONDS = 0.005
+#: Longer than an exec takes before the new program's environment is there.
+_EXEC_SECONDS = 0.2
+#: Fields of /proc/PID/stat after the name.
+_STATE, _END_OF_ENVIRONMENT = 0, 48
 
 
 def session_mark(session: str) -> int:
@@ -58,10 +62,23 @@ def is_marked(pid: int, mark: int, worker: bytes) -> bool:
 
 def _initial_environment(pid: int) -> list[bytes]:
     """``NAME=value`` lines that a process was started with; none when it is gone or runs as somebody else."""
+    environment = Path(f"/proc/{pid}/environ")
     try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        found = environment.read_bytes()
+        if not found:
+            deadline = time.monotonic() + _EXEC_SECONDS
+            while _is_between_programs(pid) and time.monotonic() < deadline:
+                time.sleep(_POLL_SECONDS)
+            found = environment.read_bytes()
     except (FileNotFoundError, ProcessLookupError, PermissionError):
         return []
+    return found.split(b"\0")
+
+
+def _is_between_programs(pid: int) -> bool:
+    """Whether a process is in the middle of exec: its old memory is gone, and the new one has no environment yet."""
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    return fields[_STATE] not in b"ZX" and fields[_END_OF_ENVIRONMENT] == b"0"
 
 
 def end_marked(session: str, seconds: float) -> None:

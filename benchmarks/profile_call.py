@@ -182,9 +182,9 @@ def main() -> None:
     echo = echo_us()  # forks, so it comes before any thread
     ray.init(address="local", num_cpus=2, object_store_memory=100 * 2**20, log_to_driver=False)
     try:
-        from trayray.wire.serialization import dumps_definition
+        from trayray.wire.serialization import serialize_definition
 
-        definition = Define(0, "small", "small", dumps_definition(lambda: b"ok"), 1, TASK, {"CPU": 1.0})
+        definition = Define(0, "small", "small", serialize_definition(lambda: b"ok").to_bytes(), 1, TASK, {"CPU": 1.0})
         show("the owner's layers", owner_layers(definition).items())
         show("the worker's layers", ray.get(execution_us.remote(definition)).items())
         show("waking", [("user thread, loop, user thread", wake_us()), ("two processes over a socket", echo)])

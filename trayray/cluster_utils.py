@@ -22,7 +22,13 @@ _STORE_BYTES = 150 * 1024 * 1024
 #: Arguments of `add_node` that say what the node has.
 _AMOUNTS = ("num_cpus", "num_gpus", "resources", "labels", "object_store_memory")
 #: Further ones, and the name that `init` has for them.
-_OPTIONS = {"memory": "_memory", "node_name": "_node_name", "temp_dir": "_temp_dir"}
+_OPTIONS = {
+    "memory": "_memory",
+    "node_name": "_node_name",
+    "temp_dir": "_temp_dir",
+    "_system_config": "_system_config",
+    "object_spilling_directory": "object_spilling_directory",
+}
 #: Those of the node's settings.
 _SETTINGS = {"node_ip_address": "ip", "gcs_server_port": "port"}
 #: Those that are about what a node here does not have.

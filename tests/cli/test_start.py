@@ -196,6 +196,9 @@ def test_port_of_a_cluster(place: Place, address: str):
         (["--head", '--labels={"zone": 1}'], "labels are texts"),
         (["--head", "--num-cpus=-1"], "nonnegative"),
         (["--head", "--object-store-memory=1000"], "minimum"),
+        (["--head", "--system-config={bad"], "is not valid JSON"),
+        (["--head", '--system-config={"max_io_workers": 0}'], 'max_io_workers"] must be a whole number'),
+        (["--head", '--system-config={"object_spilling_config": "{}"}'], '"type" must be'),
         (["--head", "--no-such-flag"], "--no-such-flag"),
     ],
 )
@@ -220,3 +223,26 @@ def test_metrics_at_a_port_of_ones_choice(place: Place):
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as response:
         lines = response.read().decode().splitlines()
     assert [line for line in lines if line.startswith("ray_by_a_driver_that_ends_total{") and line.endswith(" 3.0")]
+
+
+def test_objects_are_spilled_to_a_directory_of_ones_choice(place: Place):
+    place.trayray(
+        *("start", "--head", "--port=0", "--num-cpus=1", STORE, "--object-spilling-directory=own"),
+        '--system-config={"min_spilling_size": 1000000}',
+        cwd=place.path,
+    )
+
+    said = place.driver(
+        """
+        import pathlib
+        ray.init("auto")
+        references = [ray.put(bytes([number]) * 20_000_000) for number in range(8)]
+        assert all(set(ray.get(reference)) == {number} for number, reference in enumerate(references))
+        print(sorted({path.parent.parent.name for path in pathlib.Path("own").rglob("*-multi-*")}))
+        """,
+        cwd=place.path,
+    ).stdout
+
+    assert said == "['own']\n"
+    assert place.trayray("stop").returncode == 0
+    assert list((place.path / "own").iterdir()) == []

@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from trayray.core.arena import Arena
-from trayray.core.segments import Freed, Granted, NotOwner, Refusal, Refused, SegmentTable, SendFence, Statistics
+from trayray.core.segment_actions import Freed, Granted, NotOwner, Refusal, Refused, SendFence, Statistics
+from trayray.core.segments import SegmentTable
 
 A, B, C, NOBODY = b"\xaa", b"\xbb", b"\xcc", b"\xff"
 

@@ -11,13 +11,14 @@ import pytest
 import trio
 import trio.testing
 
+from trayray.core.loan_messages import Borrowed
 from trayray.link.grpc import accept_link, connect_grpc_link
 from trayray.link.grpc_edge import open_channel, serve_grpc
 from trayray.link.memory import memory_link_pair
 from trayray.link.port import Link, LinkClosed
 from trayray.link.unix import UnixLink
 from trayray.wire.frames import FrameError
-from trayray.wire.messages import Borrowed, PeerMessage, Want
+from trayray.wire.messages import PeerMessage, Want
 from trayray.wire.proto.trayray.v1 import RayletBase
 
 PATIENCE = 30.0

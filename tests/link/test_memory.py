@@ -3,9 +3,10 @@ from collections.abc import Callable
 import pytest
 import trio
 
+from trayray.core.loan_messages import Borrowed
 from trayray.link.memory import memory_link_pair
 from trayray.link.port import LinkClosed
-from trayray.wire.messages import Borrowed, PeerMessage
+from trayray.wire.messages import PeerMessage
 
 
 class Network:

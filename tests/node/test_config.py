@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trayray.core.leaving import WorkerSettings
+from trayray.model.spilling import StoreSettings
 from trayray.node import config as module
 from trayray.node.config import (
     KILL_CHILDREN,
@@ -23,9 +24,10 @@ names = st.text(min_size=1, max_size=8)
     custom=st.dictionaries(names, st.floats(0, 100), max_size=3),
     labels=st.dictionaries(names, names, max_size=3),
     name=st.text(max_size=5),
+    store=st.none() | st.builds(StoreSettings, threshold=st.floats(0.1, 1), max_io_workers=st.integers(1, 9)),
 )
-def test_it_travels_as_json(num_cpus, custom, labels, name):
-    config = NodeConfig("/root", num_cpus=num_cpus, custom_resources=custom, labels=labels, name=name)
+def test_it_travels_as_json(num_cpus, custom, labels, name, store):
+    config = NodeConfig("/root", num_cpus=num_cpus, custom_resources=custom, labels=labels, name=name, store=store)
     assert NodeConfig.from_json(config.to_json()) == config
 
 
@@ -110,3 +112,10 @@ def test_a_wrong_number_of_seconds(monkeypatch, text):
     monkeypatch.setenv("TRAYRAY_SHUTDOWN_SECONDS", text)
     with pytest.raises(ValueError, match="TRAYRAY_SHUTDOWN_SECONDS"):
         NodeConfig("/").worker_settings()
+
+
+def test_settings_of_the_store_come_from_the_environment_unless_they_are_given(monkeypatch):
+    monkeypatch.setenv("RAY_max_io_workers", "7")
+
+    assert NodeConfig("/").store_settings() == StoreSettings(max_io_workers=7)
+    assert NodeConfig("/", store=StoreSettings()).store_settings() == StoreSettings()

@@ -584,7 +584,8 @@ def test_what_a_worker_stored_and_could_not_tell_of_is_given_back(fresh_ray):
         from trayray.worker.current import core_worker, running
 
         yield bytes(300_000)
-        core_worker().objects.store(serialize(bytes(300_000)), running.get().owner)
+        objects = core_worker().objects
+        objects.seal([objects.write(serialize(bytes(300_000)))], running.get().owner)
         os.kill(os.getpid(), signal.SIGKILL)
 
     stream = dies_before_it_answers.remote()

@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from trayray.core.arena import Arena
-from trayray.core.segments import (
+from trayray.core.segment_actions import (
     Action,
     Freed,
     Granted,
     NotOwner,
     Refusal,
     Refused,
-    SegmentTable,
     SendFence,
     Statistics,
 )
+from trayray.core.segments import SegmentTable
 
 CAPACITY = 1024
 ALIGNMENT = 64

@@ -5,14 +5,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trayray.core.loan_messages import Borrow, Borrowed, Release
 from trayray.wire import frames
 from trayray.wire.frames import FrameDecoder, FrameError, encode_frame
-from trayray.wire.messages import Borrow, Borrowed, PeerMessage, Ready, Release, Value, Want
+from trayray.wire.messages import PeerMessage, Ready, Value, Want
 
 messages = st.one_of(
-    st.builds(Borrow, st.lists(st.binary(max_size=28), max_size=3), st.text(max_size=5), st.integers(0, 2**40)),
+    st.builds(
+        Borrow,
+        st.integers(1, 2**40),
+        st.lists(st.binary(max_size=28), max_size=3),
+        st.text(max_size=5),
+        st.integers(0, 2**40),
+    ),
     st.builds(Borrowed, st.integers(0, 2**40)),
-    st.builds(Release, st.lists(st.tuples(st.binary(max_size=28), st.integers(0, 5)), max_size=3)),
+    st.builds(
+        Release,
+        st.integers(1, 2**40),
+        st.lists(
+            st.tuples(
+                st.binary(max_size=28),
+                st.integers(0, 5),
+                st.lists(st.tuples(st.text(max_size=5), st.integers(1, 5)), max_size=2).map(tuple),
+            ),
+            max_size=3,
+        ),
+    ),
     st.builds(Ready, st.binary(max_size=28), st.none() | st.builds(Value, st.just(0), st.binary(max_size=300))),
 )
 

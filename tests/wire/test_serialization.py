@@ -13,10 +13,10 @@ from trayray.wire.serialization import (
     ALIGNMENT,
     ArgumentSlot,
     deserialize,
-    dumps_definition,
     noted,
     serialize,
     serialize_arguments,
+    serialize_definition,
 )
 
 plain = st.one_of(
@@ -223,7 +223,7 @@ def test_definitions_travel_without_their_module():
     def shift(x):
         return x + offset
 
-    assert deserialize(dumps_definition(shift))(1) == 11
+    assert deserialize(serialize_definition(shift).to_bytes())(1) == 11
 
 
 @given(position=st.integers(0, 10_000))

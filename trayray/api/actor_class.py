@@ -36,12 +36,14 @@ from trayray.model.options import (
     validate_call_options,
 )
 from trayray.wire.messages import METHOD, STREAMING, ActorSpec, Define
-from trayray.wire.serialization import dumps_definition, noted, serialize
+from trayray.wire.serialization import Serialized, noted, serialize, serialize_definition
 from trayray.worker.actor_calls import ActorCall
 from trayray.worker.actor_creation import ActorGuard, Creation
+from trayray.worker.call_sites import ACTOR_CALL
 from trayray.worker.current import actor_self, core_worker, running_task
+from trayray.worker.out_of_band import check_session
 from trayray.worker.pending_task import TaskTemplate
-from trayray.worker.references import AnyRef, ObjectRef, check_session
+from trayray.worker.references import AnyRef, ObjectRef
 
 if TYPE_CHECKING:
     from trayray.dag.class_node import ClassNode
@@ -226,6 +228,8 @@ class ActorHandle:
         call = ActorCall(task_id, template, packed.payload, packed.args, packed.refs, returns, self._ray_ref, client)
         caller = sys._getframe(2)  # beyond `ActorMethod.remote`: for the error of a crash
         call.site = caller.f_code, caller.f_lineno
+        if core.call_sites is not None:
+            core.call_sites.made(ACTOR_CALL, returns)
         if core.executor is not None:
             call.parent = running_task()
         if info.max_pending_calls:
@@ -260,6 +264,8 @@ class ActorClass:
             CallShape(cls.__name__, cls.__init__, skip_first=True) if "__init__" in _own_attributes(cls) else None
         )
         self._body: bytes | None = None
+        #: References inside the body, which are those of the moment when it was pickled.
+        self._captured: list[ObjectRef[Any]] = []
         self._check_groups()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -322,10 +328,13 @@ class ActorClass:
         elif args or kwargs:
             raise TypeError(f"{name}() takes no arguments: the class has no __init__")
         if self._body is None:
-            self._body = self._pickled()
+            pickled = self._pickled()
+            self._body, self._captured = pickled.to_bytes(), pickled.refs
         packed = pack_arguments(core, f"{name}.__init__", args, kwargs)
         creation = self._creation(core, packed, options)
         ref = AnyRef(object_id(creation.spec.task, 1))
+        if core.call_sites is not None:
+            core.call_sites.made(ACTOR_CALL, (ref,))
         info = self._info(creation.spec.actor, options)
         creation.spec.handle = serialize(info).to_bytes()
         detached = creation.detached
@@ -376,7 +385,7 @@ class ActorClass:
             lifetime == "detached" or (lifetime is None and core.detaches_actors),
             bool(options.get("get_if_exists")),
             packed.args,
-            packed.refs,
+            [*(packed.refs or ()), *self._captured],
             scheduling,
         )
 
@@ -393,15 +402,15 @@ class ActorClass:
             max(0, options.get("max_pending_calls") or 0),
         )
 
-    def _pickled(self) -> bytes:
+    def _pickled(self) -> Serialized:
         try:
-            return dumps_definition(self._cls)
+            return serialize_definition(self._cls)
         except Exception as error:
             raise describe_failure(self._cls, f"the actor class {self._cls.__name__}", error) from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         # What was found out about the class travels too: while a class that refers to itself is unpickled, it is empty.
-        return _blank_actor_class, (), {**vars(self), "_body": None}
+        return _blank_actor_class, (), {**vars(self), "_body": None, "_captured": []}
 
     def __repr__(self) -> str:
         return self.__name__

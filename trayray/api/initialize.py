@@ -34,8 +34,8 @@ class InitOptions(TypedDict, total=False):
     _node_name: str | None  # as `nodes` shows it
     _system_config: dict[str, Any] | None  # settings of the node
     allow_multiple: bool  # of clients only: refused
+    object_spilling_directory: str | None  # where objects go that the store has no room for
     _node_ip_address: str
-    object_spilling_directory: str | None
     _plasma_directory: str | None
     _driver_object_store_memory: int | None
     _enable_object_reconstruction: bool
@@ -123,7 +123,8 @@ def init(
     Raises:
         RuntimeError: called twice, or an unknown keyword.
         ConnectionError: nobody listens at ``address``.
-        ValueError: an impossible amount, or resources for a cluster that runs already.
+        ValueError: an impossible amount or setting, or resources for a cluster that runs already.
+        ImportError: objects shall be spilled to where a package is needed that is not installed.
     """
     options = cast("dict[str, Any]", kwargs)
     with session.lock:
@@ -224,6 +225,7 @@ class _Amounts:
             )
 
     def node_config(self, options: dict[str, Any]) -> Any:
+        from trayray.model.spilling import SMART_OPEN, StoreSettings
         from trayray.node.config import KILL_CHILDREN, KILL_DESCENDANTS, NodeConfig
         from trayray.node.session import root_dir
 
@@ -243,8 +245,14 @@ class _Amounts:
             kill_descendants=settings.get(KILL_DESCENDANTS),
             metrics_port=_port("_metrics_export_port", options.get("_metrics_export_port")),
             metrics_auth=environment("METRICS_AUTH") == "1",
+            store=StoreSettings.from_sources(settings, os.environ, options.get("object_spilling_directory")),
         )
         config.worker_settings()  # what is wrong with them is said here
+        spilling = config.store_settings().spilling
+        if spilling.kind == SMART_OPEN:
+            from trayray.node.spill_storage import check_packages
+
+            check_packages(spilling)
         return config
 
 

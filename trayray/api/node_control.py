@@ -12,6 +12,8 @@ from typing import TypeVar
 import attrs
 import trio
 
+from trayray.api.memory_records import report_of
+from trayray.core.memory_table import MemoryReport
 from trayray.link.grpc_edge import ControlChannel, open_channel
 from trayray.node.session import Session
 from trayray.wire.proto.trayray import v1
@@ -20,6 +22,8 @@ T = TypeVar("T")
 
 #: A node that runs answers within milliseconds; one that does not answer for this long is stuck (seconds).
 ANSWER_SECONDS = 3.0
+#: A process counts a million references in about two seconds (seconds).
+REFERENCES_SECONDS = 10.0
 
 
 @attrs.frozen
@@ -63,16 +67,38 @@ def request_shutdown(session: Session, reason: str) -> None:
     _converse(session, ask)
 
 
-def _converse(session: Session, talk: Callable[[ControlChannel], Awaitable[T]]) -> T:
+def memory_report(
+    session: Session, *, answer_seconds: float = REFERENCES_SECONDS, most_references: int = 10_000
+) -> MemoryReport:
+    """What the processes of the cluster of ``session`` keep in memory.
+
+    Args:
+        answer_seconds: a process that takes longer is named as one that has not answered.
+        most_references: so many references of one process are listed, the largest; all are counted.
+
+    Raises:
+        OSError: it cannot be reached, or does not answer in time.
+        RayError: it refuses to answer.
+    """
+    request = v1.GetNodeMemoryRequest(answer_seconds=answer_seconds, most_references=most_references)
+
+    async def ask(channel: ControlChannel) -> v1.NodeMemory:
+        return await channel.call(v1.RayletStub, v1.RayletStub.get_node_memory, request)
+
+    return report_of(_converse(session, ask, ANSWER_SECONDS + answer_seconds), answer_seconds)
+
+
+def _converse(session: Session, talk: Callable[[ControlChannel], Awaitable[T]], seconds: float | None = None) -> T:
     """In a thread and loop of its own, since the caller's thread may have a loop already."""
     host, _, port = session.address().rpartition(":")
     token = session.token()
+    seconds = ANSWER_SECONDS if seconds is None else seconds
 
     async def main() -> T:
         async with open_channel(host, int(port), token) as channel:
-            with trio.move_on_after(ANSWER_SECONDS):
+            with trio.move_on_after(seconds):
                 return await talk(channel)
-        raise TimeoutError(f"{host}:{port} did not answer within {ANSWER_SECONDS:g} s; is it overloaded or stopped?")
+        raise TimeoutError(f"{host}:{port} did not answer within {seconds:g} s; is it overloaded or stopped?")
 
     with ThreadPoolExecutor(1, thread_name_prefix="trayray-control") as executor:
         return executor.submit(trio.run, main).result()

@@ -29,10 +29,11 @@ from trayray.model.ids import object_id
 from trayray.model.options import built_in, task_resources, validate_task_options
 from trayray.model.settings import number
 from trayray.wire.messages import ASYNC_TASK, STREAMING, TASK, Define
-from trayray.wire.serialization import dumps_definition
+from trayray.wire.serialization import Serialized, serialize_definition
+from trayray.worker.call_sites import TASK_CALL
 from trayray.worker.current import core_worker, running_task
 from trayray.worker.pending_task import PendingTask, TaskTemplate
-from trayray.worker.references import AnyRef
+from trayray.worker.references import AnyRef, ObjectRef
 
 if TYPE_CHECKING:
     from trayray.dag.function_node import FunctionNode
@@ -56,6 +57,8 @@ class RemoteFunction:
         self._generates = generates(function)
         self._number_of_returns(options)
         self._body: bytes | None = None
+        #: References inside the body, which are those of the moment when it was pickled.
+        self._captured: list[ObjectRef[Any]] = []
         #: Templates by job (with the group that takes children in) and options: calls of the same kind share one.
         self._templates: dict[tuple[bytes, str], TaskTemplate] = {}
         functools.update_wrapper(self, function)
@@ -104,6 +107,8 @@ class RemoteFunction:
         task = PendingTask(task_id, template, packed.payload, packed.args, packed.refs, returns)
         caller = sys._getframe(2)  # beyond `remote`: for the error of a crash
         task.site = caller.f_code, caller.f_lineno
+        if core.call_sites is not None:
+            core.call_sites.made(TASK_CALL, returns)
         if core.executor is not None:
             task.parent = running_task()
         if count < 0:
@@ -120,7 +125,8 @@ class RemoteFunction:
         resources = task_resources(options)
         scheduling = scheduling_of(core, options, resources, self.name)
         if self._body is None:
-            self._body = self._pickled()
+            pickled = self._pickled()
+            self._body, self._captured = pickled.to_bytes(), pickled.refs
         retries = options.get("max_retries")
         max_calls = options.get("max_calls")
         if max_calls is None and resources.get("GPU"):
@@ -146,18 +152,18 @@ class RemoteFunction:
             captures=scheduling is not None and scheduling.captures,
         )
         retries = int(number("TASK_MAX_RETRIES", 3, at_least=-1)) if retries is None else retries
-        template = TaskTemplate(define, resources.to_dict(), retries, scheduling)
+        template = TaskTemplate(define, resources.to_dict(), retries, scheduling, self._captured)
         self._templates[core.scope, key] = template
         return template
 
-    def _pickled(self) -> bytes:
+    def _pickled(self) -> Serialized:
         try:
-            body = dumps_definition(self._function)
+            body = serialize_definition(self._function)
         except Exception as error:
             raise describe_failure(self._function, f"the remote function {self.name}", error) from error
-        if len(body) > _MAX_DEFINITION_BYTES:
+        if body.size > _MAX_DEFINITION_BYTES:
             raise ValueError(
-                f"The remote function {self.name} is {len(body)} bytes when pickled, the limit is "
+                f"The remote function {self.name} is {body.size} bytes when pickled, the limit is "
                 f"{_MAX_DEFINITION_BYTES}; it probably captures a large object: put() it and pass the reference "
                 "instead."
             )
@@ -166,7 +172,7 @@ class RemoteFunction:
     def __reduce__(self) -> tuple[Any, ...]:
         # What was found out about the function travels too: while a function that refers to itself is unpickled, it
         # has no defaults yet.
-        return _blank_function, (), {**vars(self), "_body": None, "_templates": {}}
+        return _blank_function, (), {**vars(self), "_body": None, "_captured": [], "_templates": {}}
 
     def __repr__(self) -> str:
         return f"RemoteFunction({self._function_name})"

@@ -5,6 +5,7 @@ import sys
 import click
 
 from trayray.cli.debug import debug
+from trayray.cli.memory import memory
 from trayray.cli.run import Program, run
 from trayray.cli.start import start
 from trayray.cli.status import status
@@ -37,6 +38,7 @@ def trayray() -> None:
 
 
 trayray.add_command(debug)
+trayray.add_command(memory)
 trayray.add_command(run)
 trayray.add_command(start)
 trayray.add_command(status)

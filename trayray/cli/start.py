@@ -51,6 +51,17 @@ _LATER = "Accepted, without effect: there is no {} yet."
 @click.option("--memory", type=int, help="Bytes that tasks and actors may ask for.")
 @click.option("--object-store-memory", type=int, help="Bytes of shared memory for objects.")
 @click.option(
+    "--object-spilling-directory",
+    type=click.Path(file_okay=False),
+    help="Where objects go that the store has no room for. Default: the session directory.",
+)
+@click.option(
+    "--system-config",
+    metavar="JSON",
+    callback=_json_object,
+    help="Settings of the node, as `init(_system_config=...)` takes them: a JSON object.",
+)
+@click.option(
     "--labels", metavar="JSON", callback=_json_object, help="The node's labels: a JSON object of names and texts."
 )
 @click.option("--node-name", default="", help="Shown instead of the address.")
@@ -107,6 +118,7 @@ def _node_config(options: dict[str, Any], owner: int) -> NodeConfig:
     for name, value in labels.items():
         if not isinstance(value, str):
             raise click.UsageError(f"--labels: {name!r} is {value!r}, but labels are texts")
+    spilling: str | None = options["object_spilling_directory"]
     amounts = _Amounts(
         options["num_cpus"],
         options["num_gpus"],
@@ -123,9 +135,11 @@ def _node_config(options: dict[str, Any], owner: int) -> NodeConfig:
                 "_memory": options["memory"],
                 "_node_name": options["node_name"],
                 "_metrics_export_port": options["metrics_export_port"],
+                "_system_config": options["system_config"],
+                "object_spilling_directory": spilling and os.path.abspath(spilling),
             }
         )
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ImportError) as error:
         raise click.UsageError(str(error)) from error
     except OSError as error:
         raise click.ClickException(f"--temp-dir: {error}") from error

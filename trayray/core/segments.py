@@ -1,8 +1,8 @@
-"""Who holds which segment of the node's shared-memory arena, and when a segment is given back.
+"""Who holds which segment of the node's shared-memory arena, when it may leave memory, and when it is given back.
 
 This module covers: granting segments to writers, ownership, pins of readers, and what a client's death gives back.
-It does not cover: the choice of offsets (`trayray.core.arena`), waiting for room, spilling, messages and links.
-Every way back into the arena leads through `SegmentTable._release`, which is where a queue of waiting requests belongs.
+It does not cover: the choice of offsets (`trayray.core.arena`), which bytes are in memory and which on disk
+(`trayray.core.residence`), who waits for room and what is spilled for it (`trayray.core.room`), messages and links.
 
 Theory of operation. A client (a driver or worker process) has one ordered link to the store; links are not ordered
 among each other. So the owner's `free` and a reader's `pin` may overtake the writer's `seal`, and all messages name a
@@ -20,89 +20,34 @@ segment by offset *and* generation, so that a late one cannot hit a newer segmen
 A fence is a message that the store sends to every connected client when an owner dies and that each client sends back.
 Once it is back, all pins which that client sent before it knew of the death have arrived.
 
+The bytes of a segment that is SEALED and has no pins may leave memory, once a copy is on disk. A fence goes first here
+too: a reader whose pin is on its way, or an owner that has just begun to read (owners pin only when a fence asks them
+to), does not know that they leave. What is pinned when the fence is complete stays. Whoever begins to read later sees
+a mark (`trayray.core.marks`), set before the fence was sent, and asks where the bytes are.
+
 A method that raises ValueError has changed nothing: its client broke the protocol.
 """
 
 import enum
 import heapq
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import attrs
 
 from trayray.core.arena import Arena
-
-
-@attrs.define
-class Granted:
-    """`client` may write the segment; it names it by `offset` (bytes into the arena) and `generation`."""
-
-    client: bytes
-    request: int
-    offset: int
-    generation: int
-
-
-class Refusal(enum.Enum):
-    """Why a segment was refused."""
-
-    TOO_LARGE = "too large"  # for good: it would not fit into the empty arena
-    FULL = "full"  # for now: it fits once others have given room back
-
-
-@attrs.define
-class Refused:
-    """`client` gets no segment for `request`; `reason` is a text for the user."""
-
-    client: bytes
-    request: int
-    refusal: Refusal
-    reason: str
-    holders: Sequence[tuple[bytes, int]]  # (client, bytes) of the largest holders, largest first; empty if TOO_LARGE
-
-
-@attrs.define
-class Freed:
-    """The segment's bytes are back in the arena."""
-
-    offset: int
-    generation: int
-    size: int  # bytes
-
-
-@attrs.define
-class NotOwner:
-    """`client` freed a segment before its seal, and the seal named another owner: `client` broke the protocol.
-
-    Its `free` had no effect. This is not a ValueError, since it comes to light in the message of an innocent client.
-    """
-
-    client: bytes
-    offset: int
-    generation: int
-    owner: bytes
-
-
-@attrs.define
-class SendFence:
-    """Send `fence` to each of `clients`; each answers with `fence_ack` on its own link."""
-
-    clients: Sequence[bytes]
-    fence: int
-
-
-Action = Freed | NotOwner | SendFence
-
-
-@attrs.define
-class Statistics:
-    """A moment of the store; sizes in bytes, rounding of the arena included."""
-
-    used: int
-    capacity: int
-    unsealed: int  # segments being written
-    objects: int  # all other segments, those that only pins or a fence keep included
-    pinned_bytes: int  # of segments with at least one pin
-    client_bytes: dict[bytes, int]  # connected client -> what it writes or owns
+from trayray.core.residence import Residence, Resident
+from trayray.core.segment_actions import (
+    Action,
+    Freed,
+    Granted,
+    Left,
+    NotOwner,
+    Refusal,
+    Refused,
+    SendFence,
+    Statistics,
+    Stayed,
+)
 
 
 class _State(enum.Enum):
@@ -114,15 +59,25 @@ class _State(enum.Enum):
 
 @attrs.define(eq=False)
 class _Segment:
-    offset: int
-    size: int  # as the arena counts it
-    generation: int
+    memory: Resident
     # UNSEALED: the writer; SEALED: the owner; both connected. Otherwise None.
     holder: bytes | None
     writer: bytes
     state: _State = _State.UNSEALED
-    # Sum of the connected clients' pins on it; CONDEMNED implies at least one.
+    # Sum of the connected clients' pins on it; CONDEMNED implies at least one, or that its bytes are being copied.
     pins: int = 0
+
+    @property
+    def offset(self) -> int:
+        return self.memory.home
+
+    @property
+    def generation(self) -> int:
+        return self.memory.generation
+
+    @property
+    def size(self) -> int:
+        return self.memory.size
 
 
 @attrs.define(eq=False)
@@ -131,6 +86,8 @@ class _Client:
     held: set[int] = attrs.field(factory=set[int])
     # Sum of the sizes of the segments in `held`.
     held_bytes: int = 0
+    # How many of them it is still writing.
+    writing: int = 0
     # Generation -> number of this client's pins on it, at least 1.
     pins: dict[int, int] = attrs.field(factory=dict[int, int])
 
@@ -139,8 +96,10 @@ class _Client:
 class _Fence:
     # Connected clients that have not acknowledged; never empty.
     waiting: set[bytes]
-    # Generations of the ORPHANED segments it protects; never empty; each ORPHANED segment has exactly one fence.
+    # Generations of the ORPHANED segments it protects; each ORPHANED segment has exactly one fence.
     orphans: Sequence[int]
+    # Generations of the segments that leave memory when it is complete. One of the two is not empty.
+    leaving: Sequence[int]
 
 
 _HOLDERS_NAMED = 3  # in the text of a refusal
@@ -154,12 +113,15 @@ class SegmentTable:
     as far as this is still known.
     """
 
-    def __init__(self, arena: Arena) -> None:
-        """`arena` must be empty; ValueError otherwise."""
+    def __init__(self, arena: Arena, name: Callable[[bytes], str] = lambda client: f"client {client.hex()}") -> None:
+        """`arena` must be empty; ValueError otherwise. `name` is how users know a client."""
         if arena.used:
             raise ValueError(f"a segment table needs an arena of its own, but {arena.used} bytes of it are in use")
         self._arena = arena
-        # Generation -> segment, for all and only the blocks of the arena.
+        self._name_of = name
+        #: Where the bytes of all and only the segments are.
+        self.residence = Residence(arena)
+        # Generation -> segment.
         self._segments: dict[int, _Segment] = {}
         # All and only the connected clients, in order of connection.
         self._clients: dict[bytes, _Client] = {}
@@ -204,12 +166,13 @@ class SegmentTable:
             if segment.state is _State.SEALED and self._clients:
                 segment.holder = None
                 segment.state = _State.ORPHANED
+                self._used(segment)
                 orphans.append(generation)
             else:
                 segment.holder = None
                 actions += self._condemn(segment)
         if orphans:
-            self._fences[fence] = _Fence(waiting=set(self._clients), orphans=orphans)
+            self._fences[fence] = _Fence(waiting=set(self._clients), orphans=orphans, leaving=())
             actions.append(SendFence(list(self._clients), fence))
         return actions
 
@@ -242,16 +205,17 @@ class SegmentTable:
         `request` is the client's own number; it comes back in the answer.
         """
         record = self._client(client)
-        offset = self._arena.allocate(size)
-        if offset is None:
-            return self._refuse(client, request, size)
         generation = self._next_generation
+        memory = self.residence.add(generation, size)
+        if memory is None:
+            return self.refuse(client, request, size)
         self._next_generation += 1
-        segment = _Segment(offset, self._arena.footprint(size), generation, client, client)
+        segment = _Segment(memory, client, client)
         self._segments[generation] = segment
         record.held.add(generation)
         record.held_bytes += segment.size
-        return Granted(client, request, offset, generation)
+        record.writing += 1
+        return Granted(client, request, memory.home, generation)
 
     def seal(self, client: bytes, offset: int, generation: int, owner: bytes) -> list[Action]:
         """The writer `client` has finished; from now on the segment lives as long as its `owner` wants it to.
@@ -278,6 +242,7 @@ class SegmentTable:
         segment.holder = owner
         record.held.add(generation)
         record.held_bytes += segment.size
+        self._used(segment)
         return actions
 
     def free(self, client: bytes, offset: int, generation: int) -> list[Action]:
@@ -315,6 +280,7 @@ class SegmentTable:
             return False
         record.pins[generation] = record.pins.get(generation, 0) + 1
         segment.pins += 1
+        self._used(segment)
         return True
 
     def unpin(self, client: bytes, offset: int, generation: int) -> list[Action]:
@@ -337,6 +303,67 @@ class SegmentTable:
         else:
             record.pins[generation] = count - 1
         return self._drop_pins(segment, 1)
+
+    # Memory and disk
+
+    @property
+    def capacity(self) -> int:
+        """Bytes of the arena."""
+        return self._arena.capacity
+
+    @property
+    def available(self) -> int:
+        """Bytes that are free, not necessarily in one piece."""
+        return self._arena.available
+
+    def has_room(self, size: int) -> bool:
+        """Whether `create` would grant so many bytes (at least 1, else ValueError)."""
+        return self._arena.footprint(size) <= self._arena.largest_free
+
+    def is_too_large(self, size: int) -> bool:
+        """Whether so many bytes (at least 1, else ValueError) would not fit into the empty arena."""
+        return self._arena.footprint(size) > self._arena.capacity
+
+    def memory_of(self, client: bytes, offset: int, generation: int) -> Resident:
+        """Where a segment is that `client` has pinned. ValueError if it has not."""
+        segment = self._find(offset, generation)
+        if segment is None or generation not in self._client(client).pins:
+            raise ValueError(
+                f"client {client.hex()} asked where {_name(offset, generation)} is without a pin on it: "
+                "a reader pins first, so that what it asks for stays"
+            )
+        return segment.memory
+
+    def copied(self, memory: Resident, *, success: bool) -> list[Action]:
+        """As `Residence.copied`; the segment is freed now if nobody needs it any more."""
+        self.residence.copied(memory, success=success)
+        return self._release_unless_needed(self._segments[memory.generation])
+
+    def returned(self, memory: Resident, *, success: bool) -> list[Action]:
+        """As `Residence.returned`; the segment is freed now if nobody needs it any more."""
+        self.residence.returned(memory, success=success)
+        return self._release_unless_needed(self._segments[memory.generation])
+
+    def evict(self, wanted: int, fence: int) -> tuple[list[int], list[Action]]:
+        """Idle segments of `wanted` bytes together that have copies are to leave memory: their generations.
+
+        `fence` is as in `disconnect`. `Left` or `Stayed` follows for each that is not freed meanwhile.
+        """
+        leaving = [memory.generation for memory in self.residence.evict(wanted)]
+        if not leaving or not self._clients:
+            return leaving, [self._leave(self._segments[generation]) for generation in leaving]
+        self._fences[fence] = _Fence(waiting=set(self._clients), orphans=(), leaving=leaving)
+        return leaving, [SendFence(list(self._clients), fence, leaving)]
+
+    @property
+    def has_fences(self) -> bool:
+        """Whether any fence is on its way."""
+        return bool(self._fences)
+
+    def others_may_let_go(self, waiting: Collection[bytes]) -> bool:
+        """Whether a client that is not `waiting` writes or reads a segment, whose bytes may be had when it is done."""
+        clients = self._clients.items()
+        return any(client not in waiting and (record.pins or record.writing) for client, record in clients)
 
     def statistics(self) -> Statistics:
         """Sums over all segments; takes time linear in their number."""
@@ -367,9 +394,10 @@ class SegmentTable:
             raise ValueError(f"{_name(offset, generation)} does not exist: no such generation was granted yet")
         return segment
 
-    def _refuse(self, client: bytes, request: int, size: int) -> Refused:
+    def refuse(self, client: bytes, request: int, size: int) -> Refused:
+        """Why there is no room for `size` bytes, and who holds it."""
         capacity = self._arena.capacity
-        if self._arena.footprint(size) > capacity:
+        if self.is_too_large(size):
             reason = (
                 f"an object of {size} bytes can never fit into this node's object store of {capacity} bytes; "
                 "start the node with a larger object_store_memory or split the object"
@@ -377,7 +405,7 @@ class SegmentTable:
             return Refused(client, request, Refusal.TOO_LARGE, reason, [])
         held = {holder: record.held_bytes for holder, record in self._clients.items() if record.held_bytes}
         holders = heapq.nlargest(_HOLDERS_NAMED, held.items(), key=lambda entry: entry[1])
-        named = [f"client {holder.hex()}: {held_bytes} bytes" for holder, held_bytes in holders]
+        named = [f"{self._name_of(holder)}: {held_bytes} bytes" for holder, held_bytes in holders]
         left_behind = self._arena.used - sum(held.values())
         if left_behind:
             named.append(f"freed by their owners or left by dead ones, but still in use: {left_behind} bytes")
@@ -394,19 +422,29 @@ class SegmentTable:
         record = self._clients[segment.holder]
         record.held.remove(segment.generation)
         record.held_bytes -= segment.size
+        record.writing -= segment.state is _State.UNSEALED
         segment.holder = None
 
     def _condemn(self, segment: _Segment) -> list[Action]:
         """From now on only pins keep the segment, which has no holder."""
         self._early_frees.pop(segment.generation, None)
         segment.state = _State.CONDEMNED
-        return [] if segment.pins else [self._release(segment)]
+        self._used(segment)
+        return self._release_unless_needed(segment)
+
+    def _used(self, segment: _Segment) -> None:
+        self.residence.used(segment.memory, idle=segment.state is _State.SEALED and not segment.pins)
+
+    def _release_unless_needed(self, segment: _Segment) -> list[Action]:
+        memory = segment.memory
+        if segment.pins or memory.copying or memory.returning or segment.state is not _State.CONDEMNED:
+            return []
+        return [self._release(segment)]
 
     def _drop_pins(self, segment: _Segment, count: int) -> list[Action]:
         segment.pins -= count
-        if segment.pins or segment.state is not _State.CONDEMNED:
-            return []
-        return [self._release(segment)]
+        self._used(segment)
+        return self._release_unless_needed(segment)
 
     def _acknowledge(self, fence: int, client: bytes) -> list[Action]:
         entry = self._fences[fence]
@@ -417,31 +455,43 @@ class SegmentTable:
         actions: list[Action] = []
         for generation in entry.orphans:
             actions += self._condemn(self._segments[generation])
+        for generation in entry.leaving:
+            segment = self._segments.get(generation)
+            if segment is not None:  # else it has been given back meanwhile
+                actions.append(self._leave(segment))
         return actions
+
+    def _leave(self, segment: _Segment) -> Left | Stayed:
+        left = self.residence.leave(segment.memory)
+        return Left(segment.generation) if left else Stayed(segment.generation)
 
     def _release(self, segment: _Segment) -> Freed:
         del self._segments[segment.generation]
-        size = self._arena.free(segment.offset)
-        return Freed(segment.offset, segment.generation, size)
+        return Freed(segment.offset, segment.generation, self.residence.release(segment.memory))
 
     def check_invariants(self) -> None:
         """Raise AssertionError if the books contradict themselves; takes time linear in their length."""
         self._arena.check_invariants()
-        blocks = {segment.offset: segment.size for segment in self._segments.values()}
-        assert len(blocks) == len(self._segments), "two segments at one offset"
-        assert blocks == self._arena.blocks(), "segments are not the blocks of the arena"
+        self.residence.check_invariants()
+        memories = {generation: segment.memory for generation, segment in self._segments.items()}
+        assert memories == self.residence.all, "what is in memory or on disk are not the segments"
         held: dict[bytes, set[int]] = {client: set() for client in self._clients}
         for generation, segment in self._segments.items():
             assert generation == segment.generation < self._next_generation, f"generation {generation} of {segment}"
             has_holder = segment.state in (_State.UNSEALED, _State.SEALED)
             assert has_holder == (segment.holder is not None), f"state and holder of {segment}"
-            assert segment.pins or segment.state is not _State.CONDEMNED, f"nothing keeps {segment}"
+            moving = segment.memory.copying or segment.memory.returning
+            assert segment.pins or moving or segment.state is not _State.CONDEMNED, f"nothing keeps {segment}"
+            idle = segment.state is _State.SEALED and not segment.pins
+            assert segment.memory.idle == idle, f"{segment} is idle or not"
             pins = sum(record.pins.get(generation, 0) for record in self._clients.values())
             assert pins == segment.pins, f"{segment} has {pins} pins"
             if segment.holder is not None:
                 held[segment.holder].add(generation)
         for client, record in self._clients.items():
             assert record.held == held[client], f"client {client.hex()} holds {record.held}, segments {held[client]}"
+            writing = sum(self._segments[generation].state is _State.UNSEALED for generation in record.held)
+            assert record.writing == writing, f"client {client.hex()} writes {writing} segments"
             held_bytes = sum(self._segments[generation].size for generation in record.held)
             assert record.held_bytes == held_bytes, f"client {client.hex()} holds {held_bytes} bytes"
             assert min(record.pins.values(), default=1) > 0, f"empty pin of client {client.hex()}"
@@ -455,7 +505,7 @@ class SegmentTable:
         expected = [s.generation for s in self._segments.values() if s.state is _State.ORPHANED]
         assert sorted(orphans) == sorted(expected), "fences and orphans differ"
         for fence, entry in self._fences.items():
-            assert entry.orphans, f"fence {fence} protects nothing"
+            assert entry.orphans or entry.leaving, f"fence {fence} protects nothing"
             assert entry.waiting, f"fence {fence} waits for nobody"
             assert entry.waiting <= self._clients.keys(), f"fence {fence} waits for the dead"
 

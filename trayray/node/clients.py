@@ -42,14 +42,17 @@ class Clients:
 
     def __init__(self) -> None:
         self.by_id: dict[bytes, Client] = {}
+        self._by_address: dict[str, Client] = {}
         self._last_job = 0
 
     def add(self, client: Client) -> None:
         self.by_id[client.worker_id] = client
+        self._by_address[client.address] = client
 
     def remove(self, client: Client) -> None:
         """Forget a process and tell the others that it is gone."""
         self.by_id.pop(client.worker_id, None)
+        self._by_address.pop(client.address, None)
         for other in self.by_id.values():
             other.send([PeerGone(client.address)])
 
@@ -63,4 +66,4 @@ class Clients:
         return next((c for c in self.by_id.values() if c.role == "driver" and c.job == job), None)
 
     def with_address(self, address: str) -> Client | None:
-        return next((c for c in self.by_id.values() if c.address == address), None)
+        return self._by_address.get(address)

@@ -11,6 +11,7 @@ import attrs
 
 from trayray.model.resources import ResourceSet
 from trayray.model.settings import shutdown_seconds, switch
+from trayray.model.spilling import StoreSettings
 
 if TYPE_CHECKING:
     from trayray.core.leaving import WorkerSettings
@@ -22,6 +23,11 @@ KILL_CHILDREN = "kill_child_processes_on_worker_exit"
 KILL_DESCENDANTS = "kill_child_processes_on_worker_exit_with_raylet_subreaper"
 #: Memory offered to tasks and actors when nothing is said.
 _MEMORY_SHARE = 0.7
+
+
+def _store_settings(value: StoreSettings | dict[str, Any] | None) -> StoreSettings | None:
+    """As they are, or as they have come in JSON."""
+    return StoreSettings.from_dict(value) if isinstance(value, dict) else value
 
 
 @attrs.frozen
@@ -52,6 +58,8 @@ class NodeConfig:
     shutdown_seconds: float | None = None
     kill_children: bool | None = None
     kill_descendants: bool | None = None
+    #: Of the object store. None: what the environment says.
+    store: StoreSettings | None = attrs.field(default=None, converter=_store_settings)
 
     def to_json(self) -> str:
         return json.dumps(attrs.asdict(self))
@@ -89,6 +97,14 @@ class NodeConfig:
         if descendants is None:  # who says that children may stay does not mean that theirs may not
             descendants = switch(KILL_DESCENDANTS, children)
         return WorkerSettings(shutdown_seconds() if seconds is None else seconds, children, descendants)
+
+    def store_settings(self) -> StoreSettings:
+        """How this node's object store spills.
+
+        Raises:
+            ValueError: a setting in the environment cannot be understood.
+        """
+        return StoreSettings.from_sources({}, os.environ) if self.store is None else self.store
 
     def resources(self, node_id: bytes) -> ResourceSet:
         """What leases are made of: everything but the object store."""

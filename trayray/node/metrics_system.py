@@ -104,7 +104,16 @@ def _store(raylet: Raylet) -> Iterator[Family]:
         yield family
     memory = Family("ray_object_store_memory", "gauge", "Bytes of objects by where they are.")
     memory.add(statistics.used, Component="raylet", Location="MMAP_SHM")
+    memory.add(raylet.store.bytes_on_disk, Component="raylet", Location="SPILLED")
     yield memory
+    moved = raylet.store.spill_statistics
+    requests = Family("ray_spill_manager_request_total", "counter", "Objects that were spilled and restored.")
+    requests.add(moved.spilled_objects, Component="raylet", Type="Spilled")
+    requests.add(moved.restored_objects, Component="raylet", Type="Restored")
+    moved_bytes = Family("trayray_spill_bytes_total", "counter", "Bytes of objects that were spilled and restored.")
+    moved_bytes.add(moved.spilled_bytes, Component="raylet", Type="Spilled")
+    moved_bytes.add(moved.restored_bytes, Component="raylet", Type="Restored")
+    yield from (requests, moved_bytes)
 
 
 def _workers(raylet: Raylet) -> Iterator[Family]:

@@ -28,6 +28,7 @@ from trayray.model.resources import ResourceSet
 from trayray.model.scheduling import Scheduling
 from trayray.node.clients import Client, Clients
 from trayray.node.endings import Endings
+from trayray.node.memory_gathering import MemoryGathering
 from trayray.node.metrics import NodeMetrics
 from trayray.node.process_control import wait_for_end
 from trayray.node.reservations import GCS_CLIENT, Reservations
@@ -58,10 +59,12 @@ from trayray.wire.messages import (
     KillSender,
     LeaseLost,
     Lend,
+    Locate,
     LogLines,
     MetricReport,
     NodeMessage,
     Pin,
+    ReferencesTold,
     RemoveGroup,
     Resume,
     Resumed,
@@ -85,7 +88,6 @@ logger = logging.getLogger(__name__)
 _UNCONNECTED_SECONDS = 1.0
 #: Spare idle workers beyond one a CPU are ended after so long (seconds).
 _IDLE_SECONDS = 1.0
-
 #: A watched actor that nobody has registered for so long does not exist in this cluster (seconds).
 _REGISTRATION_SECONDS = 5.0
 
@@ -128,6 +130,7 @@ class Raylet:
         self.clients = clients
         self.store = store
         self.metrics = NodeMetrics()
+        self.memory = MemoryGathering(clients)
         self._prestart = prestart
         self._nursery: trio.Nursery
         #: Workers that were told their job; their grant follows when they have entered it.
@@ -218,6 +221,7 @@ class Raylet:
         self.clients.remove(client)
         self.store.disconnect(client)
         self.metrics.process_gone(client)
+        self.memory.process_gone(client)
         for path in Path(self.identity.sockets).glob(f"{BREAKPOINT}{client.pid}-*"):  # where it waited for a debugger
             path.unlink(missing_ok=True)
         self.endings.process_gone(client)
@@ -229,7 +233,7 @@ class Raylet:
 
     def _handle(self, client: Client, message: NodeMessage) -> None:
         match message:
-            case Create() | Seal() | Free() | Pin() | Fence():
+            case Create() | Seal() | Free() | Pin() | Fence() | Locate():
                 self.store.handle(client, message)
             case DefineClass() | Demand() | ReturnLease() | Lend() | Resume():
                 self._handle_lease(client, message)
@@ -257,6 +261,8 @@ class Raylet:
                 self.metrics.reported(client, updates)
             case AskNode():
                 self.waiting.answer(client, message)
+            case ReferencesTold():
+                self.memory.answered(client, message)
             case Retained():
                 self.table.stays_idle(client.worker_id, client.job)
             case FinishJob():

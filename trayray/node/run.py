@@ -6,6 +6,7 @@
     |- HTTP server         GET /metrics, for Prometheus: one child a connection
     |- listener            one child a connected driver or worker; its end takes back what was held for it
     |- raylet              leases, idle workers
+    |- object store        one child a file that spilled objects are written to or read from, in threads
     |- signals             SIGTERM and SIGINT end the node in good order
     `- driver watch        (a node that init() started) ends with the driver that started it
 
@@ -36,6 +37,7 @@ from trayray.node.process_control import wait_for_end
 from trayray.node.raylet import NodeIdentity, Raylet
 from trayray.node.services import ObjectTransferService, RayletService, available_resources
 from trayray.node.session import Session
+from trayray.node.spilling import Spilling
 from trayray.node.store import ObjectStore
 from trayray.node.worker_processes import WorkerProcesses
 from trayray.version import __version__
@@ -47,8 +49,10 @@ async def run_node(
 ) -> None:
     """Be a node until told to stop, or until what it depends on has gone. ``ready`` is given the address once."""
     clients = Clients()
-    store = ObjectStore(config.object_store_memory, clients)
     node_id = os.urandom(28)
+    settings = config.store_settings()
+    spilling = Spilling(config.object_store_memory, settings, node_id, session.spilled)
+    store = ObjectStore(config.object_store_memory, clients, settings, spilling)
     total = config.resources(node_id)
     labels = {"ray.io/node-id": node_id.hex(), **config.labels}
     seconds = config.worker_settings().seconds
@@ -76,6 +80,7 @@ async def run_node(
         async with trio.open_nursery() as root:
             end = NodeEnd(raylet, root)
             await root.start(processes.run)
+            await root.start(store.run)
             port = await root.start(partial(serve_grpc, services, token, host=config.ip, port=config.port))
             info.address = describe.address = f"{config.ip}:{port}"
             metrics_port = await root.start(
@@ -94,9 +99,10 @@ async def run_node(
             session.publish(info.address, os.getpid(), private=bool(config.driver_pid) and not config.started_by_hand)
             ready(info.address)
     finally:
-        transfer.close()
-        store.close()
-        session.clean()
+        try:
+            spilling.close()
+        finally:
+            session.clean()
 
 
 class NodeDescription:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 import time
 from collections.abc import AsyncIterator, Callable
@@ -52,6 +51,28 @@ class RayletService(v1.RayletBase):
             ],
         )
 
+    async def get_node_memory(self, message: v1.GetNodeMemoryRequest) -> v1.NodeMemory:
+        raylet = self._raylet
+        answers = await raylet.memory.gather(message.answer_seconds, message.most_references)
+        statistics, spilling = raylet.store.segments.statistics(), raylet.store.spill_statistics
+        return v1.NodeMemory(
+            node=raylet.identity.ip,
+            processes=[
+                v1.ProcessReferences(pid=client.pid, role=client.role, address=client.address, held=held)
+                for client, held in answers.items()
+            ],
+            store_used=statistics.used,
+            store_capacity=statistics.capacity,
+            store_objects=statistics.objects,
+            store_needed=sum(statistics.client_bytes.values()),
+            spilled_bytes=spilling.spilled_bytes,
+            spilled_objects=spilling.spilled_objects,
+            write_seconds=spilling.write_seconds,
+            restored_bytes=spilling.restored_bytes,
+            restored_objects=spilling.restored_objects,
+            read_seconds=spilling.read_seconds,
+        )
+
     async def shutdown(self, message: v1.ShutdownRequest) -> v1.ShutdownReply:
         self._shut_down(message.reason)
         return v1.ShutdownReply(pid=os.getpid())
@@ -63,25 +84,12 @@ class ObjectTransferService(v1.ObjectTransferBase):
     def __init__(self, store: ObjectStore) -> None:
         super().__init__()
         self._store = store
-        self._arena = mmap.mmap(store.descriptor, store.capacity, prot=mmap.PROT_READ)
 
     async def pull(self, message: v1.PullRequest) -> AsyncIterator[v1.Chunk]:
         """The object's bytes. It is pinned while they are read."""
-        reader = f"transfer-{os.urandom(8).hex()}".encode()
-        segments = self._store.segments
-        segments.connect(reader)
-        try:
-            if not segments.pin(reader, message.offset, message.generation):
-                raise LookupError("the object is not in this node's store any more")
+        async with self._store.reading(message.offset, message.generation) as view:
             for position in range(0, message.size, CHUNK_BYTES):
-                start = message.offset + position
-                end = message.offset + min(position + CHUNK_BYTES, message.size)
-                yield v1.Chunk(position=position, data=self._arena[start:end])
-        finally:
-            segments.disconnect(reader, 0)
-
-    def close(self) -> None:
-        self._arena.close()
+                yield v1.Chunk(position=position, data=bytes(view[position : position + CHUNK_BYTES]))
 
 
 def available_resources(raylet: Raylet) -> dict[str, float]:

@@ -57,6 +57,11 @@ class Session:
     def logs(self) -> Path:
         return self.path / "logs"
 
+    @property
+    def spilled(self) -> Path:
+        """Objects that the store has no room for, and links to where they are elsewhere."""
+        return self.path / "spilled"
+
     @classmethod
     def create(cls, root: Path, token: str) -> "Session":
         """A new session directory with its token."""
@@ -111,6 +116,10 @@ class Session:
 
     def clean(self) -> None:
         """Remove everything but the logs. Idempotent; safe for any process of the session to do, at any time."""
+        if self.spilled.is_dir():
+            from trayray.node.spill_files import remove_left  # most sessions have spilled nothing
+
+            remove_left(self.spilled)
         for path in self._ephemeral():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path, ignore_errors=True)  # another process may be removing it too

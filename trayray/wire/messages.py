@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
+from trayray.core.loan_messages import OwnershipMessage
 from trayray.core.waiting import Fact, Subject
 from trayray.model.scheduling import LabelRule, Scheduling
 
@@ -26,10 +27,14 @@ class Place(NamedTuple):
 
 
 class RefInfo(NamedTuple):
-    """A reference as it travels: object id (28 bytes) and the address of the owner's process."""
+    """A reference as it travels: object id (28 bytes) and the address of the owner's process.
+
+    Inside a value the receiver is registered as its borrower: by the process ``voucher``; by the owner when empty.
+    """
 
     id: bytes
     owner: str
+    voucher: str = ""
 
 
 class Value(Struct, array_like=True):
@@ -143,27 +148,7 @@ class Blocked(Struct, array_like=True, tag=7):
 
 TaskMessage = Define | Push | Done | Yielded | Returned | Blocked
 
-# --- peer link: borrowers and owners ---
-
-
-class Borrow(Struct, array_like=True, tag=1):
-    """The sender (or ``borrower``, when given on its behalf) holds references to these objects of the receiver."""
-
-    objects: list[bytes]
-    borrower: str = ""
-    request: int = 0
-
-
-class Borrowed(Struct, array_like=True, tag=2):
-    """The owner has registered the borrowers of request ``request``."""
-
-    request: int
-
-
-class Release(Struct, array_like=True, tag=3):
-    """The sender holds no reference to these objects any more; with each, how often it had been registered for it."""
-
-    objects: list[tuple[bytes, int]]
+# --- peer link: borrowers and owners; who borrows is said in ``core.loan_messages`` (tags 1 to 3, 14 and 15) ---
 
 
 class Want(Struct, array_like=True, tag=4):
@@ -237,18 +222,7 @@ class Recheck(Struct, array_like=True, tag=13):
 
 
 PeerMessage = (
-    Cancel
-    | Reclaim
-    | Borrow
-    | Borrowed
-    | Release
-    | Want
-    | Ready
-    | CancelRemote
-    | Consumed
-    | Explain
-    | Explained
-    | Recheck
+    Cancel | Reclaim | OwnershipMessage | Want | Ready | CancelRemote | Consumed | Explain | Explained | Recheck
 )
 
 # --- node link: a driver or worker and its node ---
@@ -340,6 +314,29 @@ class Created(Struct, array_like=True, tag=12):
     request: int
     place: Place | None
     error: str = ""
+    #: What is missing is room on disk, where other objects could be spilled.
+    out_of_disk: bool = False
+
+
+class Locate(Struct, array_like=True, tag=76):
+    """A reader, which has pinned the segment before, asks where its bytes are: they may have been spilled."""
+
+    request: int
+    offset: int
+    generation: int
+
+
+class Located(Struct, array_like=True, tag=77):
+    """The answer to `Locate`: ``offset`` in the arena; or, if that is negative, a file with the bytes at ``position``.
+
+    With an ``error`` they cannot be had.
+    """
+
+    request: int
+    offset: int
+    path: str = ""
+    position: int = 0
+    error: str = ""
 
 
 class Seal(Struct, array_like=True, tag=13):
@@ -376,9 +373,13 @@ class LeftSegments(Struct, array_like=True, tag=70):
 
 
 class Fence(Struct, array_like=True, tag=16):
-    """Answer this once everything sent before has been sent; see ``core.segments``."""
+    """Answer this once everything sent before has been sent; see ``core.segments``.
+
+    Before that, owners pin what they read of ``leaving``, generations of segments that are to leave memory.
+    """
 
     fence: int
+    leaving: list[int] = []
 
 
 class StartActor(Struct, array_like=True, tag=17):
@@ -614,10 +615,40 @@ class Notice(Struct, array_like=True, tag=43):
     lines: list[str]
 
 
+class HeldReference(NamedTuple):
+    """An object that the sender keeps; see ``core.memory_table.Reference``."""
+
+    id: bytes
+    #: Address of its owner.
+    owner: str
+    kind: str
+    #: Bytes of its value; -1 while they are not known.
+    size: int
+    call_site: str
+    task_status: str
+    attempt: int
+
+
+class AskReferences(Struct, array_like=True, tag=71):
+    """Which objects does the receiver keep; answered by `ReferencesTold`, with at most ``most`` of them listed."""
+
+    request: int
+    most: int
+
+
+class ReferencesTold(Struct, array_like=True, tag=72):
+    """The answer to `AskReferences`: an encoded `HeldReferences`, which the node passes on as it is."""
+
+    request: int
+    held: bytes
+
+
 NodeMessage = (
     Welcome
     | AskNode
     | NodeTold
+    | AskReferences
+    | ReferencesTold
     | Notice
     | DefineClass
     | Demand
@@ -630,6 +661,8 @@ NodeMessage = (
     | Resumed
     | Create
     | Created
+    | Locate
+    | Located
     | Seal
     | Free
     | Pin
@@ -683,6 +716,17 @@ class JobConfig(Struct):
     infeasible_is_error: bool = False
     #: Where code in other languages is; calls across languages are refused without.
     code_search_path: list[str] = []
+
+
+class HeldReferences(Struct):
+    """What a process keeps."""
+
+    #: The largest.
+    listed: list[HeldReference]
+    #: What is not listed: kind, number, bytes as far as they are known.
+    omitted: list[tuple[str, int, int]]
+    #: Whether the process records where references are made.
+    records_call_sites: bool
 
 
 class ActorSpec(Struct):

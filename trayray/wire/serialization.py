@@ -170,9 +170,12 @@ def copied(value: Any) -> Any:
     return deserialize(serialize(value).to_bytes())
 
 
-def dumps_definition(definition: Callable[..., Any] | type) -> bytes:
-    """Pickle a function or class so that a worker can run it without importing the caller's script."""
-    return _serialize_any(definition).to_bytes()
+def serialize_definition(definition: Callable[..., Any] | type) -> Serialized:
+    """Pickle a function or class so that a worker can run it without importing the caller's script.
+
+    The references that it captures are the result's: they must be held as long as anybody may load it.
+    """
+    return _serialize_any(definition)
 
 
 def _aligned(position: int) -> int:

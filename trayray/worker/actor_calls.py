@@ -89,6 +89,8 @@ class ActorClient:
         self.templates: dict[tuple[Any, ...], TaskTemplate] = {}
         #: Asynchronous and threaded actors have no order of execution that sending could keep.
         self.calls: CallLedger[ActorCall] = CallLedger(ordered=ordered)
+        #: Cancelled calls that still run: the actor holds their references in this process's name until it replies.
+        self._settled: dict[bytes, ActorCall] = {}
         self._progress = 0.0
         self._poked = False
         #: Calls of an actor with ``max_pending_calls`` on their way from the user's thread.
@@ -129,6 +131,7 @@ class ActorClient:
         if life is Life.DEAD or self.calls.process_ended(state.incarnation):
             self.take_last_replies()
             self._disconnect()
+            self._settled.clear()
         self._state = state
         for call in self.calls.changed(life, state.incarnation):
             if not (call.cancelled and self._core.cancellations.lost(call.task_id, ran=True)):
@@ -249,12 +252,13 @@ class ActorClient:
     def _finished(self, message: Done) -> None:
         core = self._core
         call = self.calls.finished(message.task)
+        if message.kept and self._state is not None:
+            core.references.lend(message.kept, self._state.address)
         if call is None:
+            self._settled.pop(message.task, None)
             drop_results(core, message.results)
             return
         core.actors.pending.pop(call.task_id, None)
-        if message.kept and self._state is not None:
-            core.references.lend(message.kept, self._state.address)
         call.finish(core, message)
 
     def _fail(self, call: ActorCall, error: BaseException) -> None:
@@ -292,7 +296,9 @@ class ActorClient:
 
     def settle(self, call: PendingTask, step: Step) -> None:
         """See `Carrier`."""
-        self.calls.finished(call.task_id)
+        in_flight = self.calls.finished(call.task_id)
+        if in_flight is not None:
+            self._settled[call.task_id] = in_flight
         self._core.actors.pending.pop(call.task_id, None)
         call.fail(self._core, error_value(cancelled_error(call.task_id, step)))
 

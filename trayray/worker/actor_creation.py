@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @attrs.define(eq=False)
 class Creation:
-    """An actor whose constructor has not finished; holds the constructor's arguments."""
+    """An actor whose constructor has not finished; holds the constructor's arguments and what the class captures."""
 
     spec: ActorSpec
     resources: dict[str, float]
@@ -88,18 +88,22 @@ class Creations:
         while True:
             await self._queued.wait()
             self._queued = trio.Event()
-            queue, self._queue = self._queue, []
-            batch = [(creation, self._take_over(creation)) for creation, _ in queue]
-            try:
-                outcomes: Sequence[bytes | Exception] = await self._core.gcs.register_actors(batch)
-            except (RayError, OSError, TimeoutError) as error:
-                if isinstance(error, ConnectionError):
-                    await let_the_end_arrive()
-                outcomes = [error] * len(queue)
-            with self._core.state_lock:
-                for (creation, waiting), outcome in zip(queue, outcomes, strict=True):
-                    self._registered(creation, waiting, outcome)
-                self._core.flush()
+            await self._register_queued()
+
+    async def _register_queued(self) -> None:
+        """Apart from `run`, whose variables would hold the last constructor's arguments until there is another."""
+        queue, self._queue = self._queue, []
+        batch = [(creation, self._take_over(creation)) for creation, _ in queue]
+        try:
+            outcomes: Sequence[bytes | Exception] = await self._core.gcs.register_actors(batch)
+        except (RayError, OSError, TimeoutError) as error:
+            if isinstance(error, ConnectionError):
+                await let_the_end_arrive()
+            outcomes = [error] * len(queue)
+        with self._core.state_lock:
+            for (creation, waiting), outcome in zip(queue, outcomes, strict=True):
+                self._registered(creation, waiting, outcome)
+            self._core.flush()
 
     def _take_over(self, creation: Creation) -> bool:
         """Hold a new creation; whether its arguments are ready."""

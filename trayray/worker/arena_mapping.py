@@ -10,6 +10,7 @@ import mmap
 import os
 from typing import Any
 
+from trayray.core.marks import MARKS
 from trayray.exceptions import RaySystemError
 from trayray.wire.messages import Place
 
@@ -42,13 +43,17 @@ class _ReadMapping:
 
 
 class ArenaMapping:
-    """Both mappings of the arena behind ``descriptor``, which this object owns from now on."""
+    """Both mappings of the arena behind ``descriptor``, which this object owns from now on.
+
+    Behind the arena's bytes, in the same file, are the marks of the segments that may be elsewhere.
+    """
 
     def __init__(self, descriptor: int, capacity: int) -> None:
         self.capacity = capacity
         self._writable = mmap.mmap(descriptor, capacity)
         #: Views of it may outlive the cluster connection.
-        self._reading: _ReadMapping | None = _ReadMapping(descriptor, capacity)
+        self._reading: _ReadMapping | None = _ReadMapping(descriptor, capacity + MARKS)
+        self._marks = (ctypes.c_ubyte * MARKS).from_address(self._reading.address + capacity)
         os.close(descriptor)
 
     def close(self) -> None:
@@ -63,12 +68,45 @@ class ArenaMapping:
         """The bytes of a segment that this process was given to write."""
         return memoryview(self._writable)[place.offset : place.offset + place.size]
 
-    def read(self, place: Place, holder: Any) -> memoryview:
-        """The bytes of a sealed segment, read-only; ``holder`` lives as long as any view of them."""
-        mapping = self._reading
-        if mapping is None:
+    def is_marked(self, generation: int) -> bool:
+        """Whether the segment may be elsewhere than it was. Look only after the pin was registered (``reading``)."""
+        if self._reading is None:
+            return False  # `read` says why it cannot be read
+        return self._marks[generation % MARKS] != 0
+
+    def _mapping(self) -> _ReadMapping:
+        if self._reading is None:
             raise RaySystemError("the object is in the object store of a cluster that this process has left")
-        region = (ctypes.c_char * place.size).from_address(mapping.address + place.offset)
+        return self._reading
+
+    def read(self, offset: int, size: int, holder: Any) -> memoryview:
+        """The bytes of a sealed segment, read-only; ``holder`` lives as long as any view of them."""
+        mapping = self._mapping()
+        region = (ctypes.c_char * size).from_address(mapping.address + offset)
         # Every view, slice and array keeps the region alive through the buffer protocol, and it the holders.
         setattr(region, _HOLDERS, (holder, mapping))
         return memoryview(region).toreadonly().cast("B")
+
+
+class _FileMapping(mmap.mmap):
+    """A mapped part of a file, which every view of it holds."""
+
+    holder: Any
+
+
+def read_file(path: str, position: int, size: int, holder: Any) -> memoryview:
+    """Bytes of a file, read-only; ``holder`` lives as long as any view of them.
+
+    Raises:
+        OSError: it cannot be mapped.
+    """
+    skipped = position % mmap.ALLOCATIONGRANULARITY
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        mapping = _FileMapping(descriptor, size + skipped, access=mmap.ACCESS_READ, offset=position - skipped)
+    except ValueError as error:
+        raise OSError(f"{path} is shorter than {position + size} bytes: {error}") from error
+    finally:
+        os.close(descriptor)
+    mapping.holder = holder
+    return memoryview(mapping)[skipped : skipped + size]

@@ -23,6 +23,7 @@ import trio
 from trayray.core.cancellation import Step
 from trayray.link.aio_loop import open_aio_loop
 from trayray.wire.messages import Define, Done, Push
+from trayray.worker.awaiting import bring
 from trayray.worker.calls import Call
 from trayray.worker.cancelled_calls import CancelledCalls, Request
 from trayray.worker.cancelling import CallCancelled
@@ -438,9 +439,12 @@ class AsyncExecutor:
 
     @calls_user_code
     async def _attempt(self, call: Call, function: Callable[..., Any], send: Send) -> Done:
+        pins = call.spilled_arguments()
+        for pin in pins:
+            await bring(self._core, pin)
         args, kwargs = call.arguments()
         result = function(*args, **kwargs)
-        del args, kwargs
+        del pins, args, kwargs
         if type(result) is _COROUTINE and not call.streams:  # mostly; `finished` would be one more to step
             return call.done(await run_coroutine(result, call.running.name, partial(self._register, call)))
         if call.streams or inspect.isawaitable(result) or inspect.isasyncgen(result):

@@ -9,25 +9,41 @@ import asyncio
 import concurrent.futures
 import contextlib
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from trayray.exceptions import RayError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from trayray.worker.core_worker import CoreWorker
+    from trayray.worker.reading import ReadPin
     from trayray.worker.references import ObjectRef
+
+    #: Starts to watch for something, whose coming calls what it is given; yields whether it has yet to come.
+    _Watch = Callable[[Callable[[], object]], contextlib.AbstractContextManager[bool]]
 
 
 async def await_value(core: CoreWorker, ref: ObjectRef[Any]) -> Any:
     """The value of ``ref``, awaited in whatever loop the caller runs in."""
     await await_ready(core, ref)
+    pin = core.objects.pin_if_away(ref._value, ref)
+    if pin is not None:
+        await bring(core, pin)
     return core.objects.load(ref)
+
+
+async def bring(core: CoreWorker, pin: ReadPin) -> None:
+    """Wait until bytes that were spilled can be read, in whatever loop the caller runs in."""
+    wait = _await_in_trio if _in_trio() else _await_in_asyncio
+    await wait(lambda wake: core.objects.reading.locating(pin, wake), None)
 
 
 async def await_ready(core: CoreWorker, ref: ObjectRef[Any], timeout: float | None = None) -> bool:
     """Wait until ``ref`` has a value, in whatever loop the caller runs in; False if not within ``timeout`` seconds."""
-    if _in_trio():
-        await _await_in_trio(core, ref, timeout)
-    else:
-        await _await_in_asyncio(core, ref, timeout)
+    wait = _await_in_trio if _in_trio() else _await_in_asyncio
+    await wait(lambda wake: core.objects.watching(ref, wake), timeout)
     return ref._value is not None
 
 
@@ -46,7 +62,7 @@ def _in_trio() -> bool:
         return True
 
 
-async def _await_in_trio(core: CoreWorker, ref: ObjectRef[Any], timeout: float | None) -> None:
+async def _await_in_trio(watch: _Watch, timeout: float | None) -> None:
     import trio
 
     token = trio.lowlevel.current_trio_token()
@@ -56,7 +72,7 @@ async def _await_in_trio(core: CoreWorker, ref: ObjectRef[Any], timeout: float |
         with contextlib.suppress(trio.RunFinishedError):  # the waiting loop has ended meanwhile
             token.run_sync_soon(arrived.set)
 
-    with core.objects.watching(ref, wake) as waiting:
+    with watch(wake) as waiting:
         if waiting:
             if timeout is None:
                 await arrived.wait()
@@ -67,7 +83,7 @@ async def _await_in_trio(core: CoreWorker, ref: ObjectRef[Any], timeout: float |
             await trio.lowlevel.checkpoint()
 
 
-async def _await_in_asyncio(core: CoreWorker, ref: ObjectRef[Any], timeout: float | None) -> None:
+async def _await_in_asyncio(watch: _Watch, timeout: float | None) -> None:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[None] = loop.create_future()
 
@@ -79,7 +95,7 @@ async def _await_in_asyncio(core: CoreWorker, ref: ObjectRef[Any], timeout: floa
         with contextlib.suppress(RuntimeError):  # the waiting loop has been closed meanwhile
             loop.call_soon_threadsafe(ready)
 
-    with core.objects.watching(ref, wake) as waiting:
+    with watch(wake) as waiting:
         if waiting:
             if timeout is None:
                 await future
@@ -100,7 +116,22 @@ def future_of(core: CoreWorker, ref: ObjectRef[Any]) -> concurrent.futures.Futur
             else:
                 future.set_result(value)
 
-    core.objects.when_ready(ref, resolve)
+    def arrived() -> None:
+        try:
+            pin = core.objects.pin_if_away(ref._value, ref)
+            if pin is not None:
+                core.objects.reading.ask(pin, partial(answered, pin))
+                return
+        except RayError as error:
+            if future.set_running_or_notify_cancel():
+                future.set_exception(error)
+            return
+        resolve()
+
+    def answered(pin: ReadPin) -> None:  # which is held until the value was loaded
+        resolve()
+
+    core.objects.when_ready(ref, arrived)
     return future
 
 

@@ -19,6 +19,7 @@ from trayray.core.cancellation import Step
 from trayray.exceptions import RayError, RayTaskError
 from trayray.wire.messages import (
     DYNAMIC,
+    ERROR,
     INLINE,
     MAY_RETRY,
     METHOD,
@@ -40,11 +41,12 @@ from trayray.worker.current import Running, actor_self, running
 from trayray.worker.exits import ActorExit
 from trayray.worker.generators import replay_error
 from trayray.worker.objects import INLINE_BYTES
-from trayray.worker.references import LoanGuard, ObjectRef, adopting, error_value
+from trayray.worker.references import ObjectRef, adopting
 from trayray.worker.returns import Results, TooManyResults, lend_to
 
 if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker
+    from trayray.worker.reading import ReadPin
     from trayray.worker.yielding import Flow
 
 #: Results that are no value: their items are.
@@ -168,12 +170,35 @@ class Call:
                 kwargs = {k: values[a.index] if type(a) is ArgumentSlot else a for k, a in kwargs.items()}
         finally:
             adopting.refs = None
-            self._met = [weakref.ref(ref) for ref in met]
+            self._met += [weakref.ref(ref) for ref in met]
         return args, kwargs
+
+    def load_class(self, body: bytes) -> Any:
+        """The class of an actor; what references it captures outlive its constructor, as arguments may."""
+        met: list[ObjectRef[Any]] = []
+        adopting.refs = met
+        try:
+            return deserialize(body)
+        finally:
+            adopting.refs = None
+            self._met += [weakref.ref(ref) for ref in met]
+
+    def spilled_arguments(self) -> list[ReadPin]:
+        """Pins of arguments whose bytes may be away: bring them and hold them, so that `arguments` need not wait."""
+        core = self._core
+        pins: list[ReadPin] = []
+        for info, value in self.push.values or ():
+            if value.place is not None and core.arena.is_marked(value.place.generation):
+                pin = core.objects.pin_if_away(value, core.references.adopt(info.id, info.owner))
+                if pin is not None:
+                    pins.append(pin)
+        return pins
 
     def _value(self, info: RefInfo, value: Value) -> Any:
         if value.kind == STORED:
             return deserialize(self._core.objects.view(value, self._core.references.adopt(info.id, info.owner)))
+        if value.kind == ERROR:  # it was lost while the call waited for its turn
+            raise self._core.objects.error_of(value)
         return deserialize(value.data)
 
     def done(self, result: Any) -> Done:
@@ -245,9 +270,8 @@ class Call:
         elif not isinstance(error, Exception) or self.target.may_retry(error):
             results.discard()
             raise error
-        value = error_value(self.error_of(error))
         missing = results.missing
-        return self._handed_over(results) + [value] * missing
+        return self._handed_over(results) + self._errors(self.error_of(error), missing)
 
     def _handed_over(self, results: Results) -> list[Value]:
         values = results.hand_over()
@@ -342,33 +366,29 @@ class Call:
 
     def _error(self, error: BaseException, flags: int = 0) -> Done:
         count = 1 if self.streams else self.target.define.num_returns
-        return Done(self.push.task, [error_value(error)] * count, self._kept(), flags)
+        return Done(self.push.task, self._errors(error, count), self._kept(), flags)
+
+    def _errors(self, error: BaseException, count: int) -> list[Value]:
+        """One value for each of ``count`` references; each holds what references the exception has inside."""
+        serialized = serialize(error)
+        payload, refs = serialized.to_bytes(), serialized.refs
+        if not refs:
+            return [Value(ERROR, payload)] * count
+        return [Value(ERROR, payload, None, lend_to(self._core, refs, self.owner)) for _ in range(count)]
 
     def register_kept(self) -> None:
         """Tell all owners of references that outlive the call, for a call whose reply carries no such list."""
-        kept = [ref for ref in (weak() for weak in self._met) if ref is not None and isinstance(ref._guard, LoanGuard)]
-        if kept:
-            for ref in kept:
-                ref._guard.registrations += 1
-            self._core.run_async(self._core.peers.register, kept, self._core.address)
+        self._keep("")
 
     def _kept(self) -> list[bytes] | None:
         """References from the arguments that outlive the call; their owners count this process as a borrower."""
-        if not self._met:
-            return None
-        kept: list[bytes] = []
-        foreign: list[ObjectRef[Any]] = []
-        for weak in self._met:
-            ref = weak()
-            if ref is None or not isinstance(ref._guard, LoanGuard) or ref._guard.registrations:
-                continue
-            ref._guard.registrations += 1
-            if ref._owner == self.owner:
-                kept.append(ref._id)
-            else:
-                foreign.append(ref)
-        if foreign:
-            self._core.run_async(self._core.peers.register, foreign, self._core.address)
+        return self._keep(self.owner) if self._met else None
+
+    def _keep(self, caller: str) -> list[bytes] | None:
+        alive = {ref._id: ref for ref in (weak() for weak in self._met) if ref is not None}
+        kept, requests = self._core.references.keep(alive.values(), caller)
+        if requests:
+            self._core.run_async(self._core.peers.answered, requests)
         return kept or None
 
 

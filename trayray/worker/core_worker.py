@@ -33,6 +33,7 @@ from trayray.link.unix import UnixLink
 from trayray.model.ids import TaskIdFactory, driver_task_id
 from trayray.wire.messages import (
     ActorState,
+    AskReferences,
     AssignJob,
     Contended,
     Created,
@@ -46,6 +47,7 @@ from trayray.wire.messages import (
     JobFinished,
     LeaseLost,
     LeftSegments,
+    Located,
     LogLines,
     NodeMessage,
     NodeTold,
@@ -59,6 +61,7 @@ from trayray.wire.messages import (
 from trayray.worker.actor_calls import ActorCall, ActorCalls
 from trayray.worker.actor_creation import Creations
 from trayray.worker.arena_mapping import ArenaMapping
+from trayray.worker.call_sites import recorder as call_site_recorder
 from trayray.worker.cancel_ladder import Cancellations
 from trayray.worker.current import Running
 from trayray.worker.driver_output import LinePrinter
@@ -121,6 +124,7 @@ class CoreWorker:
         self.executor: Executor | None = None
         self.dropped = Dropped(self._wake_for_dropped)
         self.references = ReferenceTable(self.address, self.dropped, self._send_peer)
+        self.call_sites = self.references.call_sites = call_site_recorder()
         self.objects = Objects(self)
         self.waits = Waits(self)
         self._gcs: GcsClient | None = None
@@ -329,9 +333,13 @@ class CoreWorker:
         self.peers.send(address, messages)
 
     def process_gone(self, address: str) -> None:
-        """A process of the cluster is dead."""
-        self.peers.process_gone(address)
+        """A process of the cluster is dead. What it has sent counts: it is read before the death is acted upon."""
+        if not self.references.is_gone(address):
+            self.tasks.take_last_results(address)
+            self.actors.take_last_results(address)
+            self.peers.take_last(address)
         self.references.process_gone(address)
+        self.peers.process_gone(address)
         if self.executor is not None:
             self.executor.cancelled.caller_gone(address)
 
@@ -428,19 +436,12 @@ class CoreWorker:
                 self.groups.news(message)
             case Contended(contended):
                 self.tasks.contended(contended)
-            case Created():
-                self.objects.created(message)
+            case Created() | Located() | Fence() | LeftSegments():
+                self._handle_store(message)
             case ActorState():
                 self.actors.changed(message)
             case PeerGone(address):
                 self.process_gone(address)
-            case LeftSegments(writer, segments):
-                self.tasks.take_last_results(writer)
-                self.actors.take_last_results(writer)
-                self.objects.free_unknown(segments)
-            case Fence():
-                self.dropped.drain()
-                self.to_node([message])
             case JobEnding(seconds):
                 self._job_ends_within = seconds
             case JobFinished():
@@ -452,9 +453,26 @@ class CoreWorker:
                 self._printer.show(LogLines(0, "trayray", True, lines))
             case NodeTold():
                 self.explaining.answered(message)
+            case AskReferences():
+                from trayray.worker.reference_report import tell_references
+
+                self.nursery.start_soon(tell_references, self, message)
             case _:
                 if self.on_message is not None:
                     self.on_message(message)
+
+    def _handle_store(self, message: Created | Located | Fence | LeftSegments) -> None:
+        match message:
+            case Created():
+                self.objects.created(message)
+            case Located():
+                self.objects.reading.located(message)
+            case Fence():
+                self.objects.answer_fence(message)
+            case LeftSegments(writer, segments):
+                self.tasks.take_last_results(writer)
+                self.actors.take_last_results(writer)
+                self.objects.free_unknown(segments)
 
     def _node_lost(self) -> None:
         """The node is dead: whatever waits will wait in vain, so it fails now."""
@@ -480,6 +498,7 @@ class CoreWorker:
         """This is a copy of the process, without its loop: what waits for an answer here will get none."""
         self.state_lock = threading.RLock()  # a thread that was not copied may hold the other
         self.references.lock = threading.RLock()
+        self.objects.reading.forked()
         self.closed = RaySystemError("this process was forked while it waited; only the original gets an answer")
         self._refuse()
 

@@ -85,7 +85,7 @@ class Stream:
             result = self._gather(completed)
         elif failed and mid_stream:
             result = Value(INLINE, serialize(None).to_bytes())
-        self.core.references.complete(completed, result)
+        take_result(self.core, completed, result)
         self._limited = False  # nobody waits for what is taken from now on
         with self.core.references.lock:
             last = self._items[-1] if self._items else None

@@ -39,7 +39,7 @@ from trayray.wire.messages import (
     Retire,
     StartActor,
 )
-from trayray.wire.serialization import deserialize, serialize
+from trayray.wire.serialization import serialize
 from trayray.worker.breakpoints import breakpoint_hook
 from trayray.worker.calls import Call, Target
 from trayray.worker.core_worker import CoreConfig, CoreWorker, run_core_worker
@@ -162,7 +162,7 @@ class Worker:
         core.capture(spec.placement_group if spec.captures else b"")
         try:
             with call.entered():
-                cls: Any = deserialize(spec.body)
+                cls: Any = call.load_class(spec.body)
                 args, kwargs = call.arguments()
                 instance = cls.__new__(cls)
                 set_actor_self(

@@ -15,14 +15,19 @@ from typing import TYPE_CHECKING, Any
 from trayray.exceptions import (
     GetTimeoutError,
     ObjectStoreFullError,
+    OutOfDiskError,
+    OwnerDiedError,
     RayError,
     RaySystemError,
     RayTaskError,
 )
 from trayray.model.ids import object_id
-from trayray.wire.messages import ERROR, INLINE, STORED, Create, Created, Free, Pin, Place, Seal, Value
+from trayray.wire.messages import ERROR, INLINE, STORED, Create, Created, Fence, Free, Place, Seal, Value
 from trayray.wire.serialization import Serialized, deserialize
+from trayray.worker.arena_mapping import read_file
+from trayray.worker.call_sites import PUT
 from trayray.worker.current import running
+from trayray.worker.reading import Reading, ReadPin
 from trayray.worker.references import AnyRef, Callback, LoanGuard, ObjectRef, ThreadWaiter
 
 if TYPE_CHECKING:
@@ -50,20 +55,6 @@ class SegmentGuard:
         self.objects.core.dropped.add(self.objects.free_owned, self.place)
 
 
-class ReadPin:
-    """Held by every view of a segment that another process owns: the store keeps it until the last one goes."""
-
-    __slots__ = ("_objects", "place", "ref")
-
-    def __init__(self, objects: Objects, place: Place, ref: ObjectRef[Any] | None) -> None:
-        self._objects = objects
-        self.place = place
-        self.ref = ref
-
-    def __del__(self) -> None:
-        self._objects.core.dropped.add(self._objects.unpin, self.place)
-
-
 class Objects:
     """The objects of one core worker."""
 
@@ -72,6 +63,7 @@ class Objects:
         self._creating: dict[int, _Creation] = {}
         self._next_request = 0
         self._put_lock = threading.Lock()
+        self.reading = Reading(core)
         #: Generations of the segments that guards hold.
         self.owned: set[int] = set()
         self._put_index = _FIRST_PUT
@@ -89,32 +81,32 @@ class Objects:
         if serialized.size <= INLINE_BYTES:
             value = Value(INLINE, serialized.to_bytes())
         else:
-            place = self.store(serialized, core.address)
+            place = self.write(serialized)
             ref._guard = SegmentGuard(self, place)
+            self.seal([place], core.address)
             value = Value(STORED, b"", place)
         if serialized.refs:
             ref._nested = serialized.refs
+        if core.call_sites is not None:
+            core.call_sites.made(PUT, (ref,))
         ref._value = value
         return ref
-
-    def store(self, serialized: Serialized, owner: str) -> Place:
-        """Write a pickled value into a fresh segment that will belong to process ``owner``.
-
-        Raises:
-            ObjectStoreFullError: there is no room.
-        """
-        place = self.write(serialized)
-        self.seal([place], owner)
-        return place
 
     def write(self, serialized: Serialized) -> Place:
         """Write a pickled value into a fresh segment, which is this process's until `seal` or `free`.
 
+        Waits for room while any is to come, in the calling thread.
+
         Raises:
             ObjectStoreFullError: there is no room.
+            OutOfDiskError: nor is there on the disks that other objects could be spilled to.
         """
         place = self._create(serialized.size)
-        serialized.write_into(self.core.arena.write(place))
+        try:
+            serialized.write_into(self.core.arena.write(place))
+        except BaseException:
+            self.free(place)
+            raise
         return place
 
     def seal(self, places: Sequence[Place], owner: str) -> None:
@@ -132,21 +124,34 @@ class Objects:
             raise self.core.closed
         # Through the loop, which first reports what was freed before: that room may be needed here.
         self.core.call_soon(self.core.to_node_if_there, [Create(request, size)])
-        creation.event.wait()
+        try:
+            creation.event.wait()
+        except BaseException:  # an interrupt: nobody will write what may still be granted
+            self.core.call_soon(self._abandon, creation)
+            raise
         if creation.failure is not None:
             raise creation.failure
-        if creation.place is None:
-            raise ObjectStoreFullError(creation.error)
+        assert creation.place is not None, "a request that has not failed was granted"
         return creation.place
+
+    def _abandon(self, creation: _Creation) -> None:
+        creation.abandoned = True
+        if creation.place is not None:
+            self.free(creation.place)
 
     def created(self, message: Created) -> None:
         """The node answered a request for a segment."""
         creation = self._creating.pop(message.request)
-        creation.place, creation.error = message.place, message.error
+        creation.place = message.place
+        if message.place is None:
+            creation.failure = (OutOfDiskError if message.out_of_disk else ObjectStoreFullError)(message.error)
+        elif creation.abandoned:
+            self.free(message.place)
         creation.event.set()
 
     def fail_requests(self, error: RayError) -> None:
         """Nobody will answer any more."""
+        self.reading.fail(error)
         for request in list(self._creating):
             creation = self._creating.pop(request)
             creation.failure = error
@@ -154,6 +159,12 @@ class Objects:
 
     def free(self, place: Place) -> None:
         self.core.to_node_if_there([Free(place.offset, place.generation)])
+
+    def answer_fence(self, fence: Fence) -> None:
+        """The store asks for all that was said before; in the loop's thread."""
+        self.core.dropped.drain()
+        self.reading.tell(fence.leaving)
+        self.core.to_node([Fence(fence.fence)])
 
     def free_owned(self, place: Place) -> None:
         """A guard has ended (loop's thread)."""
@@ -166,32 +177,64 @@ class Objects:
             if generation not in self.owned:
                 self.core.to_node_if_there([Free(offset, generation)])
 
-    def unpin(self, place: Place) -> None:
-        self.core.to_node_if_there([Pin(place.offset, place.generation, False)])
-
     # --- values ---
 
-    def load(self, ref: ObjectRef[Any]) -> Any:
-        """The value of a ref that has one; raises it when it is an error."""
+    def load(self, ref: ObjectRef[Any], deadline: float | None = None) -> Any:
+        """The value of a ref that has one; raises it when it is an error.
+
+        Raises:
+            GetTimeoutError: it was spilled, and is not back at ``deadline`` (of ``time.monotonic``).
+        """
         value = ref._value
         assert value is not None
         if value.kind == INLINE:
             return deserialize(value.data)
         if value.kind == ERROR:
             raise self.error_of(value)
-        return deserialize(self.view(value, ref))
+        return deserialize(self.view(value, ref, deadline))
 
-    def view(self, value: Value, ref: ObjectRef[Any] | None) -> memoryview:
-        """The payload of a stored value, kept in place as long as any view of it exists."""
+    def view(self, value: Value, ref: ObjectRef[Any] | None, deadline: float | None = None) -> memoryview:
+        """The payload of a stored value, kept in place as long as any view of it exists.
+
+        Waits in the calling thread, which is not the loop's, when it was spilled and has to come back first.
+
+        Raises:
+            ObjectLostError: it was spilled, and cannot be read any more.
+            GetTimeoutError: it is not back at ``deadline`` (of ``time.monotonic``).
+        """
+        pin = self._pin(value, ref)
+        if not pin.settled:
+            self.reading.locate(pin, deadline)
+        if pin.error is not None:
+            raise pin.error
+        if pin.path:
+            return read_file(pin.path, pin.position, pin.place.size, pin)
+        return self.core.arena.read(pin.offset, pin.place.size, pin)
+
+    def _pin(self, value: Value, ref: ObjectRef[Any] | None) -> ReadPin:
         place = value.place
         assert place is not None
-        if ref is not None and not ref._owner:
+        owned = ref is not None and not ref._owner
+        if owned and ref is not None:
             guard = ref._guard
             if isinstance(guard, SegmentGuard) and guard.objects is not self:
                 raise RaySystemError(f"the value of {ref!r} went with the cluster that this process has left")
-            return self.core.arena.read(place, ref)
-        self.core.to_node([Pin(place.offset, place.generation, True)])
-        return self.core.arena.read(place, ReadPin(self, place, ref))
+        pin = self.reading.pin(place, ref, owned=owned)
+        # The store keeps what a dead owner has left until this process has heard of the death and said so: a pin that
+        # came before is good.
+        if ref is not None and not owned and self.core.references.is_gone(ref._owner):
+            raise OwnerDiedError(ref.hex(), ref._owner, "")
+        return pin
+
+    def pin_if_away(self, value: Value | None, ref: ObjectRef[Any] | None) -> ReadPin | None:
+        """A pin of a stored value that has to be asked for (`Reading.locating`) before `load` can do without waiting.
+
+        None when `load` needs not wait. Hold the pin until it has been called.
+        """
+        if value is None or value.kind != STORED:
+            return None
+        pin = self._pin(value, ref)
+        return None if pin.settled else pin
 
     def error_of(self, value: Value) -> BaseException:
         """The exception that an error value stands for, ready to be raised."""
@@ -206,11 +249,12 @@ class Objects:
         Raises:
             GetTimeoutError: not all values were there within ``timeout`` seconds.
         """
+        deadline = None if timeout is None else time.monotonic() + timeout
         for ref in refs:
             if ref._value is None:
                 self._await_values(refs, timeout)
                 break
-        return [self.load(ref) for ref in refs]
+        return [self.load(ref, deadline) for ref in refs]
 
     def _await_values(self, refs: Sequence[ObjectRef[Any]], timeout: float | None) -> None:
         table = self.core.references
@@ -310,7 +354,10 @@ class Objects:
     # --- other ways to wait ---
 
     def when_ready(self, ref: ObjectRef[Any], call: Callable[[], object]) -> Callback | None:
-        """Call ``call`` once the value is there: at once (None is returned), or later from the loop's thread."""
+        """Call ``call`` once the value is there: at once (None is returned), or later from the loop's thread.
+
+        It may have been spilled even so; see `pin_if_away`.
+        """
         callback = Callback(call)
         with self.core.references.lock:
             registered = self.core.references.add_waiter(ref, callback)
@@ -338,11 +385,12 @@ class Objects:
 class _Creation:
     """A request for a segment that a thread waits for."""
 
-    __slots__ = ("error", "event", "failure", "place")
+    __slots__ = ("abandoned", "event", "failure", "place")
 
     def __init__(self) -> None:
         self.event = threading.Event()
         self.place: Place | None = None
-        self.error = ""
-        #: Why there will be no answer.
+        #: Why there is none, or will be no answer.
         self.failure: RayError | None = None
+        #: The thread has gone.
+        self.abandoned = False

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from trayray.core.cancellation import Step
+from trayray.core.loan_messages import Borrow, Borrowed, Holdings, Inquire, Release
 from trayray.link.port import Link, LinkClosed
 from trayray.wire.messages import (
-    Borrow,
-    Borrowed,
     Cancel,
     CancelRemote,
     Consumed,
@@ -23,7 +22,7 @@ from trayray.wire.messages import (
     Ready,
     Recheck,
     Reclaim,
-    Release,
+    Value,
     Want,
 )
 from trayray.worker.references import Callback, LoanGuard, ObjectRef
@@ -37,19 +36,21 @@ class Peers:
 
     def __init__(self, core: CoreWorker) -> None:
         self._core = core
+        #: What is sent on; and all links, as both sides may have made one at the same time.
         self._links: dict[str, Link[PeerMessage]] = {}
-        self._acknowledged: dict[int, trio.Event] = {}
-        self._next_request = 0
+        self._served: dict[str, set[Link[PeerMessage]]] = {}
+        #: Requests of `ReferenceTable` that somebody waits for.
+        self._open: dict[int, trio.Event] = {}
 
     def send(self, address: str, messages: list[Any]) -> None:
-        """Send to the process at ``address``; a process that is gone is treated as such."""
+        """Send to the process at ``address``; a process that is gone is soon treated as such."""
         link = self._links.get(address)
         try:
             if link is None:
                 link = self._connect(address)
             link.send(messages)
         except (OSError, LinkClosed):
-            self._core.process_gone(address)
+            self._core.call_soon(self._core.process_gone, address)  # what it sent is read first, but not amid this
 
     def _connect(self, address: str) -> Link[PeerMessage]:
         link: Link[PeerMessage] = self._core.network.connect(address, "peer", PeerMessage)
@@ -60,6 +61,7 @@ class Peers:
     async def serve(self, link: Link[PeerMessage], address: str) -> None:
         """One link's scope, whoever opened it; its end does not mean that the peer is dead."""
         self._links.setdefault(address, link)
+        self._served.setdefault(address, set()).add(link)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.run)
             try:
@@ -70,21 +72,18 @@ class Peers:
                 link.close()
                 if self._links.get(address) is link:
                     del self._links[address]
+                self._served[address].discard(link)
+                if not self._served[address]:
+                    del self._served[address]
                 nursery.cancel_scope.cancel()
 
     def _handle(self, address: str, message: PeerMessage) -> None:
         core = self._core
         match message:
-            case Borrow(objects, borrower, request):
-                core.references.lend(objects, borrower or address)
-                if request:
-                    self.send(address, [Borrowed(request)])
-            case Borrowed(request):
-                acknowledged = self._acknowledged.pop(request, None)
-                if acknowledged is not None:
-                    acknowledged.set()
-            case Release(objects):
-                core.references.give_back(objects, address)
+            case Borrow() | Borrowed() | Release() | Inquire() | Holdings():
+                core.references.handle(address, message)
+                if type(message) is Borrowed:
+                    self._wake_answered()
             case Want(objects):
                 for object_id in objects:
                     self._answer(address, object_id)
@@ -143,45 +142,33 @@ class Peers:
         self._core.nursery.start_soon(self._send_with_nested, address, ref, nested)
 
     async def _send_with_nested(self, address: str, ref: ObjectRef[Any], nested: list[ObjectRef[Any]]) -> None:
-        from trayray.wire.messages import Value
-
-        await self.register(nested, address)
+        await self.answered(self._core.references.pass_on(nested, address))
         value = ref._value
         assert value is not None
         infos = self._core.references.infos(nested)
         self.send(address, [Ready(ref._id, Value(value.kind, value.data, value.place, infos))])
 
-    async def register(self, refs: list[ObjectRef[Any]], borrower: str) -> None:
-        """Make ``borrower`` a borrower of these refs at their owners, and return once all of them know.
+    async def answered(self, requests: list[int]) -> None:
+        """Wait until none of these requests of the `ReferenceTable` is open."""
+        for request in requests:
+            if self._core.references.is_open(request):
+                event = self._open[request] = trio.Event()
+                await event.wait()
 
-        The sender of a reference does this before the reference goes out, so that it cannot be freed on its way.
-        """
-        core = self._core
-        foreign: dict[str, list[bytes]] = {}
-        own: list[bytes] = []
-        for ref in refs:
-            if not ref._owner:
-                core.references.export(ref)
-                own.append(ref._id)
-            elif ref._owner != borrower:
-                foreign.setdefault(ref._owner, []).append(ref._id)
-        core.references.lend(own, borrower)
-        for owner, objects in foreign.items():
-            self._next_request += 1
-            request = self._next_request
-            acknowledged = self._acknowledged[request] = trio.Event()
-            self.send(owner, [Borrow(objects, "" if borrower == core.address else borrower, request)])
-            while not core.references.is_gone(owner) and not acknowledged.is_set():
-                with trio.move_on_after(0.5):  # a dead owner never answers; its death is announced by the node
-                    await acknowledged.wait()
-            self._acknowledged.pop(request, None)
+    def _wake_answered(self) -> None:
+        for request in [request for request in self._open if not self._core.references.is_open(request)]:
+            self._open.pop(request).set()
 
-    def needs_register(self, refs: list[ObjectRef[Any]], borrower: str) -> bool:
-        """Whether `register` would have to ask anybody."""
-        return any(ref._owner and ref._owner != borrower for ref in refs)
+    def take_last(self, address: str) -> None:
+        """Take in all that the process at ``address``, which is gone, has sent."""
+        for link in list(self._served.get(address, ())):
+            while messages := link.receive_nowait():
+                for message in messages:
+                    self._handle(address, message)
 
     def process_gone(self, address: str) -> None:
         """The process is dead: its link ends now."""
+        self._wake_answered()
         link = self._links.pop(address, None)
         if link is not None:
             link.close()

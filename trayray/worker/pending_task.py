@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Sequence
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
@@ -27,10 +28,15 @@ _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__
 class TaskTemplate:
     """What all calls of one remote function with one set of options share; its number names it on every link."""
 
-    __slots__ = ("define", "max_retries", "resources", "scheduling")
+    __slots__ = ("captured", "define", "max_retries", "resources", "scheduling")
 
     def __init__(
-        self, define: Define, resources: dict[str, float], max_retries: int, scheduling: Scheduling | None = None
+        self,
+        define: Define,
+        resources: dict[str, float],
+        max_retries: int,
+        scheduling: Scheduling | None = None,
+        captured: Sequence[ObjectRef[Any]] = (),
     ) -> None:
         define.call = next(_numbers)
         define.at_most_once = define.kind != METHOD and max_retries == 0
@@ -39,6 +45,8 @@ class TaskTemplate:
         self.max_retries = max_retries
         #: Where the tasks may run; None for anywhere.
         self.scheduling = scheduling
+        #: References inside the pickled function: a task that is pending needs them, also when nobody else does.
+        self.captured = captured
 
 
 class PendingTask:

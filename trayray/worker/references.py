@@ -8,37 +8,34 @@ Not here: sending (``peers``), the arena (``objects``), values' layout (``wire.s
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, final
-from weakref import WeakValueDictionary
 
-from trayray.core.loans import LoanBook
+from trayray.core.loan_messages import OwnershipMessage
+from trayray.core.ownership import Fate, Loan, Ownership
 from trayray.exceptions import (
-    ObjectLostError,
-    OufOfBandObjectRefSerializationException,
     OwnerDiedError,
     RaySystemError,
+    ReferenceCountingAssertionError,
 )
 from trayray.model.ids import JobID, TaskID
-from trayray.wire.messages import ERROR, RefInfo, Release, Value
+from trayray.wire.messages import ERROR, RefInfo, Value
 from trayray.wire.serialization import noted, serialize
 from trayray.worker.awaiting import asyncio_future_of, await_value, future_of
 from trayray.worker.current import check_not_forked, core_worker
+from trayray.worker.known_references import KnownReferences
 
 if TYPE_CHECKING:
     import asyncio
     import concurrent.futures
 
+    from trayray.worker.call_sites import CallSites
     from trayray.worker.core_worker import CoreWorker
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
-
-#: Ray's setting, in the environment: "0" forbids pickling references by other means than calls and objects.
-_ALLOWED = "allow_out_of_band_object_ref_serialization"
 
 
 class Waiter(Protocol):
@@ -130,7 +127,9 @@ class ObjectRef(Generic[T_co]):
         core = _connected(self)
         refs = noted.refs
         if refs is None:
-            return _reduce_out_of_band(core, self)
+            from trayray.worker.out_of_band import reduce_out_of_band
+
+            return reduce_out_of_band(core, self)
         core.references.export(self)
         refs.append(self)
         return revive, (self._id, self._owner or core.address)
@@ -152,52 +151,6 @@ def revive(object_id: bytes, owner: str) -> ObjectRef[Any]:
     if core is None:
         return ObjectRef(object_id, owner)
     return core.references.adopt(object_id, owner)
-
-
-def _reduce_out_of_band(
-    core: CoreWorker, ref: ObjectRef[Any]
-) -> tuple[Callable[..., ObjectRef[Any]], tuple[str | bytes, ...]]:
-    """How ``ref`` is pickled outside of arguments, results and objects: nobody can tell where the pickle goes.
-
-    Raises:
-        OufOfBandObjectRefSerializationException: the environment forbids it.
-    """
-    allowed = os.environ.get(f"TRAYRAY_{_ALLOWED}", os.environ.get(f"RAY_{_ALLOWED}", "1"))
-    if allowed.lower() in ("0", "false"):
-        raise OufOfBandObjectRefSerializationException(
-            f"{ref!r} was pickled outside of the arguments and results of tasks, which TRAYRAY_{_ALLOWED}=0 (or "
-            "RAY_...) forbids. Pass the reference to a task, return it, or put it inside a list; or set the variable "
-            "to 1: the object then stays as long as this process."
-        )
-    core.references.export(ref)
-    core.references.pin_out_of_band(ref)
-    return revive_out_of_band, (ref._id, ref._owner or core.address, core.welcome.session)
-
-
-def revive_out_of_band(object_id: bytes, owner: str, session: str) -> ObjectRef[Any]:
-    """The reference that a pickle of the user's names; unpickling calls this.
-
-    Raises:
-        RaySystemError: this process belongs to no cluster, or to another one than the reference.
-    """
-    check_session(f"ObjectRef({object_id.hex()})", session)
-    return revive(object_id, owner)
-
-
-def check_session(what: str, session: str) -> None:
-    """Raise unless this process belongs to the cluster that ``what``, which was pickled by the user, came from.
-
-    Raises:
-        RaySystemError: it does not.
-    """
-    core = core_worker()
-    present = None if core is None else core.welcome.session
-    if present != session:
-        where = "to none" if present is None else f"to that of {present}"
-        raise RaySystemError(
-            f"{what} belongs to the cluster of {session}, but this process {where}. It can be loaded only in processes "
-            "of its own cluster, while that runs; call init(address=...) with its address first"
-        )
 
 
 def _connected(ref: ObjectRef[Any]) -> CoreWorker:
@@ -273,23 +226,24 @@ class Dropped:
             report(*arguments)
 
 
-class LoanGuard:
+class LoanGuard(Loan):
     """Held by a borrowed reference; its end is the end of the loan."""
 
-    __slots__ = ("_table", "id", "owner", "registrations", "wanted")
+    __slots__ = ("_table", "wanted")
 
     def __init__(self, table: ReferenceTable, object_id: bytes, owner: str) -> None:
-        self._table = table
-        self.id = object_id
+        self.id = object_id  # `Loan.__init__`, without a second call for each reference that comes
         self.owner = owner
-        #: How often the owner was told that this process borrows the object: so many it must hear are over.
         self.registrations = 0
+        self.unconfirmed = 0
+        self.vouched = None
+        self._table = table
         #: The value was asked for.
         self.wanted = False
 
     def __del__(self) -> None:
-        if self.registrations:
-            self._table.dropped.add(self._table.loan_ended, self.owner, self.id, self.registrations)
+        if self.registrations or self.vouched is not None:
+            self._table.loan_ended(self)  # it lives on as the report of its own end
 
 
 class Adopting(threading.local):
@@ -313,12 +267,16 @@ class ReferenceTable:
         self._send = send
         self.lock = threading.RLock()
         #: Every ref that was exported or borrowed, by id, while it lives.
-        self.known: WeakValueDictionary[bytes, ObjectRef[Any]] = WeakValueDictionary()
-        #: Owned objects that others borrow, and by whom.
+        self.known = KnownReferences()
+        #: Owned objects that others borrow.
         self.lent: dict[bytes, ObjectRef[Any]] = {}
-        self._loans = LoanBook()
+        self._ownership = Ownership(address)
+        #: Loans whose end the owner has yet to be told.
+        self._ended: deque[Loan] = deque()
+        self._flush_due = False
         self._out_of_band: set[ObjectRef[Any]] = set()
-        self._gone: set[str] = set()
+        #: Records where references come from; None while nobody wants it.
+        self.call_sites: CallSites | None = None
 
     def export(self, ref: ObjectRef[Any]) -> None:
         """``ref`` is about to leave the process inside a pickle."""
@@ -335,21 +293,28 @@ class ReferenceTable:
         with self.lock:
             self._out_of_band.add(ref)
 
-    def adopt(self, object_id: bytes, owner: str, *, registered: bool = False) -> ObjectRef[Any]:
-        """The process's reference to an object that came from elsewhere."""
+    def adopt(self, object_id: bytes, owner: str, voucher: str | None = None) -> ObjectRef[Any]:
+        """The process's reference to an object that came from elsewhere.
+
+        ``voucher`` is given for one that has come inside a value: who has registered it, see `RefInfo`.
+        """
         with self.lock:
             ref = self.known.get(object_id)
             if ref is None:
                 ref = AnyRef(object_id, owner)
-                if owner == self._address or owner in self._gone:
-                    self._lose(ref, owner)
+                fate = self._ownership.fate(owner)
+                if fate is Fate.LOAN:
+                    ref._guard = LoanGuard(self, object_id, owner)
                 else:
-                    guard = LoanGuard(self, object_id, owner)
-                    guard.registrations = int(registered)
-                    ref._guard = guard
+                    self._lose(ref, fate)
                 self.known[object_id] = ref
-            elif registered and isinstance(ref._guard, LoanGuard):
-                ref._guard.registrations += 1
+                if self.call_sites is not None:
+                    self.call_sites.adopted(ref, argument=adopting.refs is not None)
+            if voucher is not None:
+                guard = ref._guard
+                self._ownership.received(object_id, owner, voucher, guard if type(guard) is LoanGuard else None)
+                if owner == self._address:
+                    self._hold_lent((object_id,))
         met = adopting.refs
         if met is not None:
             met.append(ref)
@@ -357,11 +322,12 @@ class ReferenceTable:
 
     def adopt_nested(self, outer: ObjectRef[Any], infos: Iterable[RefInfo]) -> None:
         """Hold the references inside ``outer``'s value; the sender has registered this process as a borrower."""
-        outer._nested = [self.adopt(info.id, info.owner, registered=True) for info in infos]
+        outer._nested = [self.adopt(info.id, info.owner, info.voucher) for info in infos]
 
     def infos(self, refs: Iterable[ObjectRef[Any]]) -> list[RefInfo]:
         """How these references travel."""
-        return [RefInfo(ref._id, ref._owner or self._address) for ref in refs]
+        me = self._address
+        return [RefInfo(ref._id, ref._owner, me) if ref._owner else RefInfo(ref._id, me) for ref in refs]
 
     # --- values ---
 
@@ -396,48 +362,95 @@ class ReferenceTable:
             if ref._waiters is not None and waiter in ref._waiters:
                 ref._waiters.remove(waiter)
 
-    # --- the owner's side ---
+    # --- ownership: what is decided is carried out (``core.ownership``) ---
 
     def lend(self, object_ids: Iterable[bytes], borrower: str) -> None:
-        """``borrower`` is registered once more for each of these objects, which stay until it has released them.
+        """A reply says that ``borrower`` has kept references to these objects of this process."""
+        with self.lock:
+            object_ids = list(object_ids)
+            self._ownership.lend(object_ids, borrower)
+            self._hold_lent(object_ids)
 
-        Unknown ones are gone: the borrower learns it when it asks.
+    def pass_on(self, refs: Sequence[ObjectRef[Any]], receiver: str) -> list[int]:
+        """These references are about to go to ``receiver`` inside a value, which has to wait while a request is open.
+
+        Returns:
+            The requests, see `is_open`.
         """
-        if borrower == self._address:
-            return
         with self.lock:
-            if borrower in self._gone:
-                return
-            for object_id in object_ids:
+            for ref in refs:
+                if not ref._owner:
+                    self.known[ref._id] = ref
+            requests = self._ownership.pass_on(((ref._id, ref._owner, _loan_of(ref)) for ref in refs), receiver)
+            self._hold_lent([ref._id for ref in refs if not ref._owner])
+            self._send_soon()
+            return requests
+
+    def keep(self, refs: Iterable[ObjectRef[Any]], caller: str) -> tuple[list[bytes], list[int]]:
+        """References from the arguments of ``caller``'s call outlive it; see `Ownership.keep`."""
+        with self.lock:
+            kept = self._ownership.keep([loan for loan in map(_loan_of, refs) if loan is not None], caller)
+            self._send_soon()
+            return kept
+
+    def is_open(self, request: int) -> bool:
+        """Whether an owner has yet to answer."""
+        return self._ownership.is_open(request)
+
+    def handle(self, sender: str, message: OwnershipMessage) -> None:
+        """The process at ``sender`` has sent a message (loop thread)."""
+        with self.lock:
+            self._take_ended()  # an answer counts what this process has released
+            self._hold_lent(self._ownership.handle(sender, message))
+        self.flush()
+
+    def loan_ended(self, loan: Loan) -> None:
+        """This process has dropped a borrowed reference: called by finalizers, so without `lock`."""
+        self._ended.append(loan)
+        if not self._flush_due:
+            self._flush_due = True
+            self.dropped.add(self.flush)
+
+    def _take_ended(self) -> None:
+        ended, dropped = self._ended, self._ownership.dropped
+        while ended:
+            dropped(ended.popleft())
+
+    def _hold_lent(self, object_ids: Iterable[bytes]) -> None:
+        """Hold the owned objects among these that are lent, and let go of the others; under `lock`."""
+        is_lent, lent = self._ownership.book.is_lent, self.lent
+        for object_id in object_ids:
+            if not is_lent(object_id):
+                lent.pop(object_id, None)
+            elif object_id not in lent:
                 ref = self.known.get(object_id)
-                # Counted even if the object is gone: the borrower will release what it was registered for.
-                if self._loans.lend(object_id, borrower) and ref is not None and not ref._owner:
-                    self.lent[object_id] = ref
+                if ref is not None and not ref._owner:
+                    lent[object_id] = ref
 
-    def give_back(self, releases: Iterable[tuple[bytes, int]], borrower: str) -> None:
-        """``borrower`` dropped these objects, for which it had been registered so many times."""
+    def _send_soon(self) -> None:
+        if self._ownership.outbox and not self._flush_due:
+            self._flush_due = True
+            self.dropped.add(self.flush)
+
+    def flush(self) -> None:
+        """Send what is due (loop thread): only here, so that it goes out in the order in which it was decided."""
+        self._flush_due = False
         with self.lock:
-            if borrower in self._gone:
-                return
-            for object_id, count in releases:
-                if not self._loans.give_back(object_id, borrower, count):
-                    self.lent.pop(object_id, None)
-
-    # --- the borrower's side ---
-
-    def loan_ended(self, owner: str, object_id: bytes, registrations: int) -> None:
-        """This process has dropped a borrowed reference (loop thread)."""
-        if owner not in self._gone:
-            self._send(owner, [Release([(object_id, registrations)])])
+            self._take_ended()
+            outbox = self._ownership.take_outbox()
+        for address, messages in outbox.items():
+            self._send(address, messages)
 
     def arrived(self, object_id: bytes, value: Value | None) -> None:
         """An owner sent the value of a borrowed object; None: it does not know the object."""
         with self.lock:
             ref = self.known.get(object_id)
             if ref is None:
+                if value is not None:  # nobody waits for it any more, but what is inside was lent to this process
+                    self.adopt_nested(AnyRef(object_id), value.refs or ())
                 return
             if value is None:
-                self.fail(ref, ObjectLostError(ref.hex(), ref._owner, ""))
+                self._lose(ref, Fate.DELETED)
                 return
             if value.refs:
                 self.adopt_nested(ref, value.refs)
@@ -446,24 +459,30 @@ class ReferenceTable:
 
     def is_gone(self, address: str) -> bool:
         """Whether the process at ``address`` is known to be dead."""
-        return address in self._gone
+        return self._ownership.is_gone(address)
 
     def process_gone(self, address: str) -> None:
-        """A process died: its loans end, and what it owned and this process still waits for is lost."""
-        with self.lock:
-            self._gone.add(address)
-            for object_id in self._loans.gone(address):
-                self.lent.pop(object_id, None)
-            for ref in list(self.known.values()):
-                if ref._owner == address and ref._value is None:
-                    self._lose(ref, address)
+        """A process died, and all that it sent was read: its loans end, and what it owned is lost.
 
-    def _lose(self, ref: ObjectRef[Any], owner: str) -> None:
-        if owner == self._address:
-            error: BaseException = ObjectLostError(ref.hex(), owner, "")
-        else:
-            error = OwnerDiedError(ref.hex(), owner, "")
-        self.fail(ref, error)
+        Also to those who have its value: where that was read, other bytes may lie soon. What is being read stays.
+        """
+        with self.lock:
+            self._hold_lent(self._ownership.process_gone(address))
+            for ref in list(self.known.values()):
+                if ref._owner == address:
+                    if ref._value is not None and ref._value.kind != ERROR:
+                        ref._value = error_value(OwnerDiedError(ref.hex(), address, ""))
+                    self._lose(ref, Fate.OWNER_DIED)
+        self.flush()
+
+    def _lose(self, ref: ObjectRef[Any], fate: Fate) -> None:
+        error = ReferenceCountingAssertionError if fate is Fate.DELETED else OwnerDiedError
+        self.fail(ref, error(ref.hex(), ref._owner, ""))
+
+
+def _loan_of(ref: ObjectRef[Any]) -> Loan | None:
+    guard = ref._guard
+    return guard if type(guard) is LoanGuard else None
 
 
 def error_value(error: BaseException) -> Value:

@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 def lend_to(core: CoreWorker, refs: list[ObjectRef[Any]], owner: str) -> list[RefInfo]:
     """How references inside a value travel to the process at ``owner``, which is known as their borrower from now on.
 
-    Blocks the calling thread while the owners of those that are foreign here are told.
+    Blocks the calling thread until the owners of those that are foreign here have heard of it.
     """
-    if core.peers.needs_register(refs, owner):
-        core.run_async(core.peers.register, refs, owner)
-    else:
-        core.references.lend([ref._id for ref in refs if not ref._owner], owner)
+    requests = core.references.pass_on(refs, owner)
+    if requests:
+        core.run_async(core.peers.answered, requests)
     return core.references.infos(refs)
 
 

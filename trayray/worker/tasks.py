@@ -332,11 +332,14 @@ class TaskSubmitter:
                     if message.flags & LAST:
                         queue.spent(link.lease)
                     if message.flags & MAY_RETRY and not task.cancelled and self._again(task):
+                        drop_results(self._core, message.results)  # what the exception refers to
                         continue
                 self.pending.pop(task.task_id, None)
                 task.finish(self._core, message)
             self._dirty.add(link.key)
         for message in done.values():  # of calls that have ended otherwise meanwhile
+            if message.kept:
+                self._core.references.lend(message.kept, link.address)
             drop_results(self._core, message.results)
         if only_done:
             return

@@ -20,6 +20,7 @@ __all__ = (
     "GetClusterInfoRequest",
     "GetNamedActorReply",
     "GetNamedActorRequest",
+    "GetNodeMemoryRequest",
     "GetNodeStatsRequest",
     "KillActorReply",
     "KillActorRequest",
@@ -34,11 +35,13 @@ __all__ = (
     "ListTaskEventsRequest",
     "NamedActor",
     "Node",
+    "NodeMemory",
     "NodeStats",
     "ObjectTransferBase",
     "ObjectTransferStub",
     "PendingDemand",
     "PlacementGroup",
+    "ProcessReferences",
     "PullRequest",
     "RayletBase",
     "RayletStub",
@@ -223,6 +226,19 @@ default_message_pool.register_message("trayray.v1", "GetNamedActorRequest", GetN
 
 
 @dataclass(eq=False, repr=False)
+class GetNodeMemoryRequest(betterproto2.Message):
+    answer_seconds: "float" = betterproto2.field(1, betterproto2.TYPE_DOUBLE)
+    """
+    How long to wait for processes, and how many references each shall list at most.
+    """
+
+    most_references: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
+
+
+default_message_pool.register_message("trayray.v1", "GetNodeMemoryRequest", GetNodeMemoryRequest)
+
+
+@dataclass(eq=False, repr=False)
 class GetNodeStatsRequest(betterproto2.Message):
     pass
 
@@ -390,6 +406,39 @@ default_message_pool.register_message("trayray.v1", "Node", Node)
 
 
 @dataclass(eq=False, repr=False)
+class NodeMemory(betterproto2.Message):
+    node: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    processes: "list[ProcessReferences]" = betterproto2.field(2, betterproto2.TYPE_MESSAGE, repeated=True)
+
+    store_used: "int" = betterproto2.field(3, betterproto2.TYPE_INT64)
+
+    store_capacity: "int" = betterproto2.field(4, betterproto2.TYPE_INT64)
+
+    store_objects: "int" = betterproto2.field(5, betterproto2.TYPE_INT64)
+
+    store_needed: "int" = betterproto2.field(6, betterproto2.TYPE_INT64)
+    """
+    Bytes that owners refer to.
+    """
+
+    spilled_bytes: "int" = betterproto2.field(7, betterproto2.TYPE_INT64)
+
+    spilled_objects: "int" = betterproto2.field(8, betterproto2.TYPE_INT64)
+
+    write_seconds: "float" = betterproto2.field(9, betterproto2.TYPE_DOUBLE)
+
+    restored_bytes: "int" = betterproto2.field(10, betterproto2.TYPE_INT64)
+
+    restored_objects: "int" = betterproto2.field(11, betterproto2.TYPE_INT64)
+
+    read_seconds: "float" = betterproto2.field(12, betterproto2.TYPE_DOUBLE)
+
+
+default_message_pool.register_message("trayray.v1", "NodeMemory", NodeMemory)
+
+
+@dataclass(eq=False, repr=False)
 class NodeStats(betterproto2.Message):
     node_id: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
 
@@ -481,6 +530,26 @@ class PlacementGroup(betterproto2.Message):
 
 
 default_message_pool.register_message("trayray.v1", "PlacementGroup", PlacementGroup)
+
+
+@dataclass(eq=False, repr=False)
+class ProcessReferences(betterproto2.Message):
+    pid: "int" = betterproto2.field(1, betterproto2.TYPE_INT64)
+
+    role: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    driver or worker.
+    """
+
+    address: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+
+    held: "bytes" = betterproto2.field(4, betterproto2.TYPE_BYTES)
+    """
+    Encoded trayray.wire.messages.HeldReferences; empty when the process has not answered in time.
+    """
+
+
+default_message_pool.register_message("trayray.v1", "ProcessReferences", ProcessReferences)
 
 
 @dataclass(eq=False, repr=False)
@@ -907,6 +976,27 @@ class RayletStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
+    async def get_node_memory(
+        self,
+        message: "GetNodeMemoryRequest",
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "NodeMemory":
+        """
+        What the processes of the node keep in memory, and what its object store holds.
+        """
+
+        return await self._unary_unary(
+            "/trayray.v1.Raylet/GetNodeMemory",
+            message,
+            NodeMemory,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
     async def shutdown(
         self,
         message: "ShutdownRequest",
@@ -1208,6 +1298,13 @@ class RayletBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def get_node_memory(self, message: "GetNodeMemoryRequest") -> "NodeMemory":
+        """
+        What the processes of the node keep in memory, and what its object store holds.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def shutdown(self, message: "ShutdownRequest") -> "ShutdownReply":
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
@@ -1224,6 +1321,12 @@ class RayletBase(betterproto2_grpclib.ServiceBase):
         request = await stream.recv_message()
         assert request is not None
         response = await self.get_node_stats(request)
+        await stream.send_message(response)
+
+    async def __rpc_get_node_memory(self, stream: "grpclib.server.Stream[GetNodeMemoryRequest, NodeMemory]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.get_node_memory(request)
         await stream.send_message(response)
 
     async def __rpc_shutdown(self, stream: "grpclib.server.Stream[ShutdownRequest, ShutdownReply]") -> None:
@@ -1247,6 +1350,12 @@ class RayletBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 GetNodeStatsRequest,
                 NodeStats,
+            ),
+            "/trayray.v1.Raylet/GetNodeMemory": grpclib.const.Handler(
+                self.__rpc_get_node_memory,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                GetNodeMemoryRequest,
+                NodeMemory,
             ),
             "/trayray.v1.Raylet/Shutdown": grpclib.const.Handler(
                 self.__rpc_shutdown,

@@ -4,7 +4,8 @@
 
 For each object size: objects are put until there are four times as many bytes as the store holds, so that most of them
 go to files; then all are got, in the order in which they were put. `dd` writes as many bytes as went to files and reads
-as many as came from them, with the object's size as its block size, in the same directory. Neither side syncs what it
+as many as came from them, with the object's size as its block size, in the same directory; who is first alternates, for
+disks are fast until their caches are full. Neither side syncs what it
 writes; before reading, the files of either are written back and dropped from the page cache. trayray's times contain
 copying into the store, but not checking what comes back.
 """
@@ -13,6 +14,7 @@ import argparse
 import gc
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -111,20 +113,40 @@ def main() -> None:
     parser.add_argument("--directory", help="where both write; default: a temporary one")
     parser.add_argument("--store", type=int, default=512, help="MiB of the object store")
     parser.add_argument("--sizes", type=int, nargs="+", default=[16, 64], help="MiB of an object")
+    parser.add_argument("--rounds", type=int, default=3, help="of both; the medians are shown")
     options = parser.parse_args()
     print(f"{'':28} {'trayray':>14} {'dd':>14}   ratio")
     for size in options.sizes:
-        with tempfile.TemporaryDirectory(dir=options.directory) as name:
-            directory = pathlib.Path(name)
-            spill, restore, spilled = measure_trayray(directory, size * _MIB, options.store * _MIB)
-            if not spilled:
-                sys.exit(f"nothing was spilled of {_TIMES} times a store of {options.store} MiB; use a smaller store")
-            write, read = measure_dd(directory, size * _MIB, spilled)
-        for what, ours, theirs in (("spill", spill, write), ("restore", restore, read)):
+        rounds = [
+            measure_round(options.directory, size * _MIB, options.store * _MIB, dd_first=number % 2 == 1)
+            for number in range(options.rounds)
+        ]
+        for way, what in enumerate(("spill", "restore")):
+            ours = statistics.median(trayray[way] for trayray, _ in rounds)
+            theirs = statistics.median(dd[way] for _, dd in rounds)
             print(
                 f"{what}, objects of {size} MiB".ljust(28),
                 f"{ours:9,.0f} MiB/s {theirs:9,.0f} MiB/s   {ours / theirs:.2f}",
             )
+
+
+def measure_round(
+    parent: str | None, block: int, store: int, *, dd_first: bool
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """MiB a second of writing and reading, of trayray and of ``dd``; each begins with nothing left to be written."""
+    total = (_TIMES - 1) * store
+    dd = None
+    with tempfile.TemporaryDirectory(dir=parent) as name:
+        directory = pathlib.Path(name)
+        if dd_first:
+            os.sync()
+            dd = measure_dd(directory, block, total)
+        os.sync()
+        spill, restore, spilled = measure_trayray(directory, block, store)
+        if not spilled:
+            sys.exit(f"nothing was spilled of {_TIMES} times a store of {store // _MIB} MiB; use a smaller store")
+        os.sync()
+        return (spill, restore), dd or measure_dd(directory, block, spilled)
 
 
 if __name__ == "__main__":

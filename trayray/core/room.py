@@ -21,6 +21,8 @@ from trayray.core.segments import SegmentTable
 
 #: At least so many parts of the store are not copied at once for somebody who waits, however small it is.
 _PARTS = 4
+#: At least so many parts of the store leave memory together: others need room soon, and a fence costs a round trip.
+_AHEAD = 16
 
 
 @attrs.frozen
@@ -224,7 +226,7 @@ class Room:
         # If there is so much, it is not in one piece: as much again has to go, from wherever it is.
         short = wanted - self._table.available if self._table.available < wanted else wanted
         if not self._table.has_fences and memory.idle_copied_bytes:
-            leaving, orders = self._table.evict(short, new_fence)
+            leaving, orders = self._table.evict(max(short, self._table.capacity // _AHEAD), new_fence)
             actions.append(Evict(leaving, orders))
         short -= memory.going_bytes + memory.copying_bytes
         if short > 0 and self._settings.spills and not self._disk_error:

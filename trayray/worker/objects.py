@@ -101,11 +101,12 @@ class Objects:
             ObjectStoreFullError: there is no room.
             OutOfDiskError: nor is there on the disks that other objects could be spilled to.
         """
-        place = self._create(serialized.size)
+        creation = _Creation()
         try:
+            place = self._create(creation, serialized.size)
             serialized.write_into(self.core.arena.write(place))
-        except BaseException:
-            self.free(place)
+        except BaseException:  # an interrupt, perhaps, which comes at any moment
+            self.core.call_soon(self._abandon, creation)
             raise
         return place
 
@@ -114,8 +115,7 @@ class Objects:
         if places:
             self.core.to_node([Seal(place.offset, place.generation, owner) for place in places])
 
-    def _create(self, size: int) -> Place:
-        creation = _Creation()
+    def _create(self, creation: _Creation, size: int) -> Place:
         with self._put_lock:
             self._next_request += 1
             request = self._next_request
@@ -124,17 +124,14 @@ class Objects:
             raise self.core.closed
         # Through the loop, which first reports what was freed before: that room may be needed here.
         self.core.call_soon(self.core.to_node_if_there, [Create(request, size)])
-        try:
-            creation.event.wait()
-        except BaseException:  # an interrupt: nobody will write what may still be granted
-            self.core.call_soon(self._abandon, creation)
-            raise
+        creation.event.wait()
         if creation.failure is not None:
             raise creation.failure
         assert creation.place is not None, "a request that has not failed was granted"
         return creation.place
 
     def _abandon(self, creation: _Creation) -> None:
+        """Nobody writes what was granted, or may still be."""
         creation.abandoned = True
         if creation.place is not None:
             self.free(creation.place)

@@ -67,6 +67,8 @@ def get(
     if timeout is not None and timeout < 0:
         raise ValueError(f"timeout must be None or at least 0 seconds, not {timeout}")
     if type(object_refs) is ObjectRef:
+        if object_refs._value is not None and timeout is None:
+            return core.objects.load(object_refs)
         return core.objects.get((object_refs,), timeout)[0]
     if not isinstance(object_refs, list):
         _refuse_generator(object_refs)

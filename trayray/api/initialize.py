@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
 import attrs
 
 from trayray.api.session import Connection, connect, end_node, leave, new_namespace, session, start_node
-from trayray.model.settings import environment, infeasible_is_error, shutdown_seconds
+from trayray.model.settings import environment, infeasible_is_error, says_of_the_store, shutdown_seconds
 from trayray.version import RAY_VERSION
 from trayray.worker.ray_alias import is_installed
 
@@ -186,6 +186,25 @@ def _check_options(options: dict[str, Any], local_mode: bool) -> None:
         raise RuntimeError("`allow_multiple` argument is passed to `ray.init` when the ray client is not used.")
 
 
+def _store_settings(system_config: Mapping[str, Any], directory: str | None) -> Any:
+    """What is said of the node's object store, checked here; None if nothing is.
+
+    Raises:
+        ValueError: it is not understood.
+        ImportError: it needs a package that is not installed.
+    """
+    if directory is None and not says_of_the_store(system_config):
+        return None
+    from trayray.model.spilling import SMART_OPEN, StoreSettings
+
+    settings = StoreSettings.from_sources(system_config, os.environ, directory)
+    if settings.spilling.kind == SMART_OPEN:
+        from trayray.node.spill_storage import check_packages
+
+        check_packages(settings.spilling)
+    return settings
+
+
 @attrs.frozen
 class _Amounts:
     """What a new node shall have."""
@@ -225,7 +244,6 @@ class _Amounts:
             )
 
     def node_config(self, options: dict[str, Any]) -> Any:
-        from trayray.model.spilling import SMART_OPEN, StoreSettings
         from trayray.node.config import KILL_CHILDREN, KILL_DESCENDANTS, NodeConfig
         from trayray.node.session import root_dir
 
@@ -245,14 +263,9 @@ class _Amounts:
             kill_descendants=settings.get(KILL_DESCENDANTS),
             metrics_port=_port("_metrics_export_port", options.get("_metrics_export_port")),
             metrics_auth=environment("METRICS_AUTH") == "1",
-            store=StoreSettings.from_sources(settings, os.environ, options.get("object_spilling_directory")),
+            store=_store_settings(settings, options.get("object_spilling_directory")),
         )
         config.worker_settings()  # what is wrong with them is said here
-        spilling = config.store_settings().spilling
-        if spilling.kind == SMART_OPEN:
-            from trayray.node.spill_storage import check_packages
-
-            check_packages(spilling)
         return config
 
 

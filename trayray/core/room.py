@@ -11,8 +11,7 @@ segments. A reader never waits for others: if its bytes find no room, it is sent
 
 from collections import deque
 from collections.abc import Collection, Sequence
-
-import attrs
+from typing import NamedTuple
 
 from trayray.core.residence import Resident
 from trayray.core.segment_actions import Action as SegmentAction
@@ -25,8 +24,7 @@ _PARTS = 4
 _AHEAD = 16
 
 
-@attrs.frozen
-class RoomSettings:
+class RoomSettings(NamedTuple):
     """When and how much is spilled; sizes in bytes."""
 
     #: Share of the store that may be used before objects are copied to disk ahead of time; and whether any ever are.
@@ -41,30 +39,26 @@ class RoomSettings:
     full_seconds: float = 10.0
 
 
-@attrs.define
-class Copy:
+class Copy(NamedTuple):
     """Write these objects to disk, into one file; `Room.copied` follows."""
 
     objects: Sequence[Resident]
 
 
-@attrs.define
-class Evict:
+class Evict(NamedTuple):
     """Set the marks of these segments, then carry `actions` out."""
 
     leaving: Sequence[int]
     actions: Sequence[SegmentAction]
 
 
-@attrs.define
-class Return:
+class Return(NamedTuple):
     """Read the object from disk to where it is `at`; `Room.returned` follows."""
 
     memory: Resident
 
 
-@attrs.define
-class Located:
+class Located(NamedTuple):
     """The answer to a reader: the bytes are at `at`, or (None) nowhere in memory: it reads the copy on disk."""
 
     client: bytes
@@ -75,8 +69,7 @@ class Located:
     error: str = ""
 
 
-@attrs.define
-class NoDisk:
+class NoDisk(NamedTuple):
     """`client` gets no segment for `request`: nothing can be spilled, for this reason."""
 
     client: bytes
@@ -87,18 +80,17 @@ class NoDisk:
 Action = Granted | Refused | NoDisk | Copy | Evict | Return | Located
 
 
-@attrs.define
-class _Create:
+class _Create(NamedTuple):
     client: bytes
     request: int
     size: int
 
 
-@attrs.define
 class _Fetch:
-    memory: Resident
-    #: (client, request) of those who wait for it.
-    readers: list[tuple[bytes, int]] = attrs.field(factory=list[tuple[bytes, int]])
+    def __init__(self, memory: Resident) -> None:
+        self.memory = memory
+        #: (client, request) of those who wait for it.
+        self.readers: list[tuple[bytes, int]] = []
 
 
 class Room:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 
 def environment(name: str, default: str = "") -> str:
@@ -43,6 +44,25 @@ def switch(name: str, default: bool) -> bool:
     if text in ("0", "false", "no", "off"):
         return False
     raise ValueError(f"TRAYRAY_{name} must be 1 or 0, not {text!r}")
+
+
+#: Of the object store; ``model.spilling`` reads them.
+_OF_THE_STORE = (
+    "object_spilling_config",
+    "object_spilling_directory",
+    "object_spilling_threshold",
+    "automatic_object_spilling_enabled",
+    "min_spilling_size",
+    "max_fused_object_count",
+    "max_io_workers",
+    "local_fs_capacity_threshold",
+    "object_store_full_seconds",
+)
+
+
+def says_of_the_store(system_config: Mapping[str, object]) -> bool:
+    """Whether ``system_config`` or the environment has a setting of the object store."""
+    return any(name in system_config or environment(name) for name in _OF_THE_STORE)
 
 
 def infeasible_is_error() -> bool:

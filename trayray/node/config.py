@@ -11,10 +11,10 @@ import attrs
 
 from trayray.model.resources import ResourceSet
 from trayray.model.settings import shutdown_seconds, switch
-from trayray.model.spilling import StoreSettings
 
 if TYPE_CHECKING:
     from trayray.core.leaving import WorkerSettings
+    from trayray.model.spilling import StoreSettings
 
 #: Share of the machine's memory for the object store when nothing is said, and the most it takes then (bytes).
 _STORE_SHARE, _STORE_MAXIMUM = 0.3, 200 * 10**9
@@ -27,7 +27,11 @@ _MEMORY_SHARE = 0.7
 
 def _store_settings(value: StoreSettings | dict[str, Any] | None) -> StoreSettings | None:
     """As they are, or as they have come in JSON."""
-    return StoreSettings.from_dict(value) if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    from trayray.model.spilling import StoreSettings
+
+    return StoreSettings.from_dict(value)
 
 
 @attrs.frozen
@@ -104,7 +108,11 @@ class NodeConfig:
         Raises:
             ValueError: a setting in the environment cannot be understood.
         """
-        return StoreSettings.from_sources({}, os.environ) if self.store is None else self.store
+        if self.store is not None:
+            return self.store
+        from trayray.model.spilling import StoreSettings  # most drivers need it not, and are in a hurry
+
+        return StoreSettings.from_sources({}, os.environ)
 
     def resources(self, node_id: bytes) -> ResourceSet:
         """What leases are made of: everything but the object store."""

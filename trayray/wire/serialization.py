@@ -16,6 +16,8 @@ _PLAIN: Final = 0x80
 _WITH_BUFFERS: Final = 1
 _HEADER = struct.Struct("<BxxxIQ")  # kind, number of buffers, pickle length; then one u64 length a buffer
 _LENGTH = struct.Struct("<Q")
+_HEADER_SIZE, _unpack_header = _HEADER.size, _HEADER.unpack_from
+_LENGTH_SIZE, _unpack_length = _LENGTH.size, _LENGTH.unpack_from
 _PROTOCOL: Final = 5
 
 #: Types whose pickle never refers to a module of the user's, so that the C pickler alone is right for them.
@@ -149,16 +151,16 @@ def deserialize(payload: bytes | memoryview) -> Any:
     """The value of a payload. Buffers are read-only views of ``payload``, which they keep alive."""
     if payload[0] == _PLAIN:
         return pickle.loads(payload)
-    view = memoryview(payload).toreadonly()
-    kind, count, pickle_length = _HEADER.unpack_from(view, 0)
+    view = payload if type(payload) is memoryview and payload.readonly else memoryview(payload).toreadonly()
+    kind, count, pickle_length = _unpack_header(view, 0)
     if kind != _WITH_BUFFERS:
         raise ValueError(f"not a payload: it starts with byte {kind:#x}")
-    position = _HEADER.size + _LENGTH.size * count
+    position = _HEADER_SIZE + _LENGTH_SIZE * count
     pickled = view[position : position + pickle_length]
     end = position + pickle_length
     buffers: list[memoryview] = []
     for index in range(count):
-        (length,) = _LENGTH.unpack_from(view, _HEADER.size + _LENGTH.size * index)
+        (length,) = _unpack_length(view, _HEADER_SIZE + _LENGTH_SIZE * index)
         start = _aligned(end)
         buffers.append(view[start : start + length])
         end = start + length

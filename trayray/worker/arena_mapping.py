@@ -8,6 +8,7 @@ Not here: who may write or read which segment (``core.segments``).
 import ctypes
 import mmap
 import os
+from collections import defaultdict
 from typing import Any
 
 from trayray.core.marks import MARKS
@@ -53,12 +54,19 @@ class ArenaMapping:
         self._writable = mmap.mmap(descriptor, capacity)
         #: Views of it may outlive the cluster connection.
         self._reading: _ReadMapping | None = _ReadMapping(descriptor, capacity + MARKS)
-        self._marks = (ctypes.c_ubyte * MARKS).from_address(self._reading.address + capacity)
+        #: A size, and the type of regions of that size: the same is read again and again.
+        self._last_type = 1, ctypes.c_char * 1
+        marks = (ctypes.c_ubyte * MARKS).from_address(self._reading.address + capacity)
+        setattr(marks, _HOLDERS, self._reading)
+        #: Of the segments, see ``core.marks``: not 0 for one that may be elsewhere than it was. Look only after the pin
+        #: was registered (``reading``).
+        self.marks: memoryview | defaultdict[int, int] = memoryview(marks).toreadonly().cast("B")
         os.close(descriptor)
 
     def close(self) -> None:
         """Nothing is written or read any more. The memory is unmapped when the last view of a value has gone."""
         self._reading = None
+        self.marks = defaultdict(int)  # `read` says why nothing can be read
         try:
             self._writable.close()
         except BufferError:
@@ -68,21 +76,16 @@ class ArenaMapping:
         """The bytes of a segment that this process was given to write."""
         return memoryview(self._writable)[place.offset : place.offset + place.size]
 
-    def is_marked(self, generation: int) -> bool:
-        """Whether the segment may be elsewhere than it was. Look only after the pin was registered (``reading``)."""
-        if self._reading is None:
-            return False  # `read` says why it cannot be read
-        return self._marks[generation % MARKS] != 0
-
-    def _mapping(self) -> _ReadMapping:
-        if self._reading is None:
-            raise RaySystemError("the object is in the object store of a cluster that this process has left")
-        return self._reading
-
     def read(self, offset: int, size: int, holder: Any) -> memoryview:
         """The bytes of a sealed segment, read-only; ``holder`` lives as long as any view of them."""
-        mapping = self._mapping()
-        region = (ctypes.c_char * size).from_address(mapping.address + offset)
+        mapping = self._reading
+        if mapping is None:
+            raise RaySystemError("the object is in the object store of a cluster that this process has left")
+        last_size, region_type = self._last_type
+        if last_size != size:
+            region_type = ctypes.c_char * size
+            self._last_type = size, region_type
+        region = region_type.from_address(mapping.address + offset)
         # Every view, slice and array keeps the region alive through the buffer protocol, and it the holders.
         setattr(region, _HOLDERS, (holder, mapping))
         return memoryview(region).toreadonly().cast("B")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from trayray.core.cancellation import Step
+from trayray.core.marks import mark_of
 from trayray.exceptions import RayError, RayTaskError
 from trayray.wire.messages import (
     DYNAMIC,
@@ -188,7 +189,7 @@ class Call:
         core = self._core
         pins: list[ReadPin] = []
         for info, value in self.push.values or ():
-            if value.place is not None and core.arena.is_marked(value.place.generation):
+            if value.place is not None and core.arena.marks[mark_of(value.place.generation)]:
                 pin = core.objects.pin_if_away(value, core.references.adopt(info.id, info.owner))
                 if pin is not None:
                     pins.append(pin)

@@ -21,7 +21,7 @@ else:
 #: Takes an entry out if its reference is dead, in one step: another thread may be putting a new one there. It is what
 #: `WeakValueDictionary` is made of, in all versions of Python that this package is for.
 remove_dead = cast(
-    "Callable[[dict[bytes, Any], bytes], None]",
+    "Callable[[dict[Any, Any], Any], None]",
     weakref._remove_dead_weakref,  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] -- not in its stubs
 )
 

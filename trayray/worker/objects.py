@@ -27,7 +27,7 @@ from trayray.wire.serialization import Serialized, deserialize
 from trayray.worker.arena_mapping import read_file
 from trayray.worker.call_sites import PUT
 from trayray.worker.current import running
-from trayray.worker.reading import Reading, ReadPin
+from trayray.worker.reading import FilePart, Reading, ReadPin
 from trayray.worker.references import AnyRef, Callback, LoanGuard, ObjectRef, ThreadWaiter
 
 if TYPE_CHECKING:
@@ -200,26 +200,29 @@ class Objects:
             GetTimeoutError: it is not back at ``deadline`` (of ``time.monotonic``).
         """
         pin = self._pin(value, ref)
-        if not pin.settled:
+        at = pin.at
+        if at is None:
             self.reading.locate(pin, deadline)
-        if pin.error is not None:
-            raise pin.error
-        if pin.path:
-            return read_file(pin.path, pin.position, pin.place.size, pin)
-        return self.core.arena.read(pin.offset, pin.place.size, pin)
+            at = pin.at
+        if type(at) is int:
+            return self.core.arena.read(at, pin.place.size, pin)
+        if isinstance(at, FilePart):
+            return read_file(at.path, at.position, pin.place.size, pin)
+        assert isinstance(at, RayError), "where the bytes are was asked for"
+        raise at
 
     def _pin(self, value: Value, ref: ObjectRef[Any] | None) -> ReadPin:
         place = value.place
         assert place is not None
-        owned = ref is not None and not ref._owner
-        if owned and ref is not None:
+        if ref is not None and not ref._owner:
             guard = ref._guard
-            if isinstance(guard, SegmentGuard) and guard.objects is not self:
+            if type(guard) is SegmentGuard and guard.objects is not self:
                 raise RaySystemError(f"the value of {ref!r} went with the cluster that this process has left")
-        pin = self.reading.pin(place, ref, owned=owned)
+            return self.reading.pin(place, ref, owned=True)
+        pin = self.reading.pin(place, ref, owned=False)
         # The store keeps what a dead owner has left until this process has heard of the death and said so: a pin that
         # came before is good.
-        if ref is not None and not owned and self.core.references.is_gone(ref._owner):
+        if ref is not None and self.core.references.is_gone(ref._owner):
             raise OwnerDiedError(ref.hex(), ref._owner, "")
         return pin
 
@@ -231,7 +234,7 @@ class Objects:
         if value is None or value.kind != STORED:
             return None
         pin = self._pin(value, ref)
-        return None if pin.settled else pin
+        return pin if pin.at is None else None
 
     def error_of(self, value: Value) -> BaseException:
         """The exception that an error value stands for, ready to be raised."""

@@ -13,40 +13,48 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
+from weakref import ref
 
+import attrs
+
+from trayray.core.marks import MARKS
 from trayray.exceptions import GetTimeoutError, ObjectLostError, RayError
 from trayray.wire.messages import Locate, Located, Pin, Place
+from trayray.worker.known_references import remove_dead
 
 if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker
     from trayray.worker.references import ObjectRef
 
 
+@attrs.frozen
+class FilePart:
+    """Where bytes are on disk, of this machine."""
+
+    path: str
+    position: int
+
+
 class ReadPin:
     """Held by every view of a segment: its bytes stay where they are until the last one goes."""
 
-    __slots__ = ("__weakref__", "_reading", "error", "offset", "path", "place", "position", "ref", "settled", "told")
+    __slots__ = ("__weakref__", "at", "place", "ref")
 
-    def __init__(self, reading: Reading, place: Place, ref: ObjectRef[Any] | None) -> None:
-        self._reading = reading
-        self.place = place
-        self.ref = ref
-        #: The store knows of it.
-        self.told = False
-        #: The following holds.
-        self.settled = False
-        #: Where the bytes are in the arena; or, if that is negative, a file and where they begin in it.
-        self.offset = place.offset
-        self.path = ""
-        self.position = 0
-        #: Why they cannot be had.
-        self.error: RayError | None = None
+    place: Place
+    #: Kept alive.
+    ref: ObjectRef[Any] | None
+    #: Where the bytes are: at an offset in the arena, on disk, or why they cannot be had. None: it has to be asked.
+    at: int | FilePart | RayError | None
 
-    def __del__(self) -> None:
-        if self.told:
-            core = self._reading.core
-            core.dropped.add(core.to_node_if_there, [Pin(self.place.offset, self.place.generation, False)])
+
+class _Watch(ref[ReadPin]):
+    """Sees the end of a pin. Not its finalizer: while that runs, another thread could still take the pin up again."""
+
+    __slots__ = ("place", "told")
+
+    place: Place
+    #: The store knows of the pin.
+    told: bool
 
 
 class Reading:
@@ -54,56 +62,81 @@ class Reading:
 
     def __init__(self, core: CoreWorker) -> None:
         self.core = core
-        #: By generation: all pins, each as long as anything is read by it.
-        self.pins: WeakValueDictionary[int, ReadPin] = WeakValueDictionary()
-        # Held while pins are made and told of: two for the same segment would hide each other.
+        #: By generation: all pins, each as long as anything is read by it. One at most for a segment: two would hide
+        #: each other from the store's question.
+        self._pins: dict[int, _Watch] = {}
+        self._when_ended = self._ended
+        # Held while the store is told of a pin that others may know.
         self._lock = threading.Lock()
         self._next_request = 0
-        #: Questions without an answer: the pin, and what to call when it is settled.
+        #: Questions without an answer: the pin, and what to call when it is.
         self._asked: dict[int, tuple[ReadPin, Callable[[], object]]] = {}
 
-    def pin(self, place: Place, ref: ObjectRef[Any] | None, *, owned: bool) -> ReadPin:
-        """Begin to read a segment, or go on. It is `settled` unless it has to be asked where the bytes are (`locate`).
+    def pin(self, place: Place, holder: ObjectRef[Any] | None, *, owned: bool) -> ReadPin:
+        """Begin to read a segment, or go on. It has to be asked where the bytes are (`locate`) if it is not known.
 
         Args:
             place: what the value says.
-            ref: kept alive by the pin.
+            holder: kept alive by the pin.
             owned: whether this process owns the segment.
 
         Raises:
             LocalRayletDiedError: the node is gone.
         """
-        with self._lock:
-            pin = self.pins.get(place.generation)
-            if pin is None:
-                pin = ReadPin(self, place, ref)
-                if not owned:
-                    self._tell(pin)
-                self.pins[place.generation] = pin
-        if not pin.settled and not self.core.arena.is_marked(place.generation):
-            pin.settled = True
+        offset, generation, _ = place
+        pins = self._pins
+        watch = pins.get(generation)
+        pin = None if watch is None else watch()
+        if pin is None:
+            pin = ReadPin()  # without a constructor: this is done for each value that is read
+            pin.place, pin.ref, pin.at = place, holder, None
+            watch = _Watch(pin, self._when_ended)
+            watch.place = place
+            watch.told = False
+            if not owned:
+                self._tell(watch)
+            while (there := pins.setdefault(generation, watch)) is not watch:
+                other = there()
+                if other is None:
+                    remove_dead(pins, generation)
+                    continue
+                self._untell(watch)  # another thread was faster
+                pin, watch = other, there
+        if pin.at is None and not self.core.arena.marks[generation % MARKS]:
+            pin.at = offset
         return pin
 
-    def _tell(self, pin: ReadPin) -> None:
-        if not pin.told:
-            self.core.to_node([Pin(pin.place.offset, pin.place.generation, True)])
-            pin.told = True
+    def _ended(self, watch: _Watch) -> None:
+        remove_dead(self._pins, watch.place[1])
+        if watch.told:
+            self._untell(watch)
+
+    def _tell(self, watch: _Watch) -> None:
+        if not watch.told:
+            self.core.to_node([Pin(watch.place.offset, watch.place.generation, True)])
+            watch.told = True
+
+    def _untell(self, watch: _Watch) -> None:
+        if watch.told:
+            core, place = self.core, watch.place
+            core.dropped.add(core.to_node_if_there, [Pin(place.offset, place.generation, False)])
 
     def tell(self, generations: Iterable[int]) -> None:
         """The store asks which of these segments are being read."""
         with self._lock:
             for generation in generations:
-                pin = self.pins.get(generation)
-                if pin is not None:
-                    self._tell(pin)
+                watch = self._pins.get(generation)
+                pin = None if watch is None else watch()
+                if watch is not None and pin is not None:
+                    self._tell(watch)
 
     # --- asking where bytes are ---
 
     def locate(self, pin: ReadPin, deadline: float | None) -> None:
-        """Wait in the calling thread, which is not the loop's, until `pin` is settled.
+        """Wait in the calling thread, which is not the loop's, until it is known where the bytes of ``pin`` are.
 
         Raises:
-            GetTimeoutError: it is not at ``deadline`` (of ``time.monotonic``).
+            GetTimeoutError: it is not known at ``deadline`` (of ``time.monotonic``).
         """
         settled = threading.Event()
         with self.locating(pin, settled.set) as waiting:
@@ -113,8 +146,11 @@ class Reading:
 
     @contextmanager
     def locating(self, pin: ReadPin, call: Callable[[], object]) -> Generator[bool]:
-        """Within the block, ``call`` is called once the pin is settled, by the loop; yields whether it has yet to."""
-        if pin.settled:
+        """Within the block, ``call`` is called by the loop once it is known where the bytes of ``pin`` are.
+
+        Yields whether it has yet to be called.
+        """
+        if pin.at is not None:
             yield False
             return
         request = self.ask(pin, call)
@@ -124,7 +160,7 @@ class Reading:
             self._asked.pop(request, None)
 
     def ask(self, pin: ReadPin, call: Callable[[], object]) -> int:
-        """Have ``call`` called once the pin is settled, by the loop; the question's number."""
+        """As `locating`; the question's number."""
         with self._lock:
             self._next_request += 1
             request = self._next_request
@@ -132,7 +168,7 @@ class Reading:
             try:
                 if self.core.closed is not None:  # only now: from here on `fail` finds the question
                     raise self.core.closed
-                self._tell(pin)
+                self._tell(self._pins[pin.place.generation])
                 self.core.to_node([Locate(request, pin.place.offset, pin.place.generation)])
             except RayError:
                 self._asked.pop(request, None)
@@ -146,11 +182,15 @@ class Reading:
             return
         pin, call = asked
         if message.error:
-            ref = pin.ref
-            pin.error = ObjectLostError("" if ref is None else ref.hex(), "" if ref is None else ref._owner, "")
-            pin.error.add_note(f"It was spilled, and its copy on disk cannot be read: {message.error}")
-        pin.offset, pin.path, pin.position = message.offset, message.path, message.position
-        pin.settled = True
+            holder = pin.ref
+            pin.at = ObjectLostError(
+                "" if holder is None else holder.hex(), "" if holder is None else holder._owner, ""
+            )
+            pin.at.add_note(f"It was spilled, and its copy on disk cannot be read: {message.error}")
+        elif message.offset < 0:
+            pin.at = FilePart(message.path, message.position)
+        else:
+            pin.at = message.offset
         call()
 
     def forked(self) -> None:
@@ -161,6 +201,5 @@ class Reading:
         """Nobody will answer any more."""
         for request in list(self._asked):
             pin, call = self._asked.pop(request)
-            pin.error = error
-            pin.settled = True
+            pin.at = error
             call()

@@ -19,7 +19,7 @@ class Store:
 
     def __init__(self, *clients: bytes, **settings: Any) -> None:
         self.table = SegmentTable(Arena(10 * UNIT, UNIT))
-        self.room = Room(self.table, RoomSettings(**{"least": 1, "threshold": 1.0, **settings}))
+        self.room = Room(self.table, RoomSettings(**{"least": 0, "threshold": 1.0, **settings}))
         self.now = 0.0
         self.fence = 0
         for client in clients:
@@ -318,3 +318,10 @@ def test_bytes_that_return_to_nobody_are_freed_when_they_are_back() -> None:
     assert answers == []
     assert freed == [Freed(first.offset, first.generation, 8 * UNIT)]
     assert store.table.available == 10 * UNIT
+
+
+def test_some_is_copied_in_reserve_for_those_who_come_next() -> None:
+    store = Store(A, least=2 * UNIT)
+    puts = [store.put(A, 2) for _ in range(5)]
+    (copy,) = store.ask(A, 7, 2)
+    assert generations(copy.objects) == [put.generation for put in puts[:2]]

@@ -18,7 +18,7 @@ from trayray.core.segment_actions import Action as SegmentAction
 from trayray.core.segment_actions import Granted, Refused
 from trayray.core.segments import SegmentTable
 
-#: At least so many parts of the store are not copied at once for somebody who waits, however small it is.
+#: Never more than so large a part of the store is copied for those who may come, however small it is.
 _PARTS = 4
 #: At least so many parts of the store leave memory together: others need room soon, and a fence costs a round trip.
 _AHEAD = 16
@@ -220,9 +220,11 @@ class Room:
         if not self._table.has_fences and memory.idle_copied_bytes:
             leaving, orders = self._table.evict(max(short, self._table.capacity // _AHEAD), new_fence)
             actions.append(Evict(leaving, orders))
-        short -= memory.going_bytes + memory.copying_bytes
+        # With something in reserve: who waits now is seldom the last one, and the disk should not wait for writers.
+        reserve = min(self._settings.least, self._table.capacity // _PARTS)
+        short += reserve - memory.going_bytes - memory.copying_bytes - memory.idle_copied_bytes
         if short > 0 and self._settings.spills and not self._disk_error:
-            self._copy(actions, max(short, min(self._settings.least, self._table.capacity // _PARTS)))
+            self._copy(actions, max(short, reserve))
 
     def _copy(self, actions: list[Action], wanted: int) -> None:
         if self._writing < self._settings.writers:

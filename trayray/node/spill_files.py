@@ -29,6 +29,10 @@ _MOST_BYTES = 0x7FFFF000
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
+#: Bytes that are copied into memory at once, and that the disk is asked for before they are needed.
+_READ_AT_ONCE, _READ_AHEAD = 4 * 1024 * 1024, 24 * 1024 * 1024
+
+
 class SpillFiles:
     """`SpillStorage` in directories.
 
@@ -94,11 +98,14 @@ class SpillFiles:
         try:
             descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
-                # The disk gets all of it to do at once. Objects that were put together lie in one file, and are often
-                # read together: the next one is fetched while this one is looked at.
-                os.posix_fadvise(descriptor, offset, 2 * rest.nbytes, os.POSIX_FADV_WILLNEED)
+                # The disk works while bytes are copied. Objects that were put together lie in one file, and are often
+                # read together: the beginning of the next one is fetched while this one is looked at.
+                ahead = offset
                 while rest.nbytes:
-                    count = os.preadv(descriptor, [rest[: self._batch]], offset)
+                    while ahead < offset + _READ_AHEAD:
+                        os.posix_fadvise(descriptor, ahead, _READ_AT_ONCE, os.POSIX_FADV_WILLNEED)
+                        ahead += _READ_AT_ONCE
+                    count = os.preadv(descriptor, [rest[: min(self._batch, _READ_AT_ONCE)]], offset)
                     if not count:
                         raise OSError(errno.EIO, f"the file of spilled objects ends {rest.nbytes} bytes too early")
                     offset += count

@@ -325,3 +325,21 @@ def test_some_is_copied_in_reserve_for_those_who_come_next() -> None:
     puts = [store.put(A, 2) for _ in range(5)]
     (copy,) = store.ask(A, 7, 2)
     assert generations(copy.objects) == [put.generation for put in puts[:2]]
+
+
+def test_a_reader_that_has_given_up_is_not_served() -> None:
+    store = Store(A, B)
+    first = store.put(A, 8)
+    (copy,) = store.ask(A, 7, 4)
+    store.room.copied(copy.objects)
+    store.plan()
+    store.acknowledge(A, B)
+    (granted,) = store.plan()
+    store.table.free(A, granted.offset, granted.generation)
+
+    store.table.pin(B, first.offset, first.generation)
+    assert store.room.locate(B, 9, first.offset, first.generation) is None
+    store.table.free(A, first.offset, first.generation)
+    store.table.unpin(B, first.offset, first.generation)
+    assert store.plan() == []
+    assert store.table.available == 10 * UNIT

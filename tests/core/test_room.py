@@ -42,6 +42,17 @@ class Store:
     def acknowledge(self, *clients: bytes) -> list[Any]:
         return [action for client in clients for action in self.table.fence_ack(client, self.fence)]
 
+    def put_away(self, owner: bytes, *others: bytes) -> Granted:
+        """An object of 8 units that is on disk only; the store is empty."""
+        put = self.put(owner, 8)
+        (copy,) = self.ask(owner, 7, 4)
+        self.room.copied(copy.objects)
+        self.plan()
+        self.acknowledge(owner, *others)
+        (granted,) = self.plan()
+        self.table.free(owner, granted.offset, granted.generation)
+        return put
+
 
 def generations(objects: Any) -> list[int]:
     return [memory.generation for memory in objects]
@@ -131,14 +142,7 @@ def test_a_reader_that_comes_before_the_fence_is_complete_keeps_the_bytes() -> N
 
 def test_an_object_that_is_away_comes_back_for_its_reader() -> None:
     store = Store(A)
-    first = store.put(A, 8)
-    store.ask(A, 7, 4)
-    store.room.copied([store.table.residence.all[first.generation]])
-    store.plan()
-    store.acknowledge(A)
-    (granted,) = store.plan()
-    assert isinstance(granted, Granted)
-    store.table.free(A, granted.offset, granted.generation)
+    first = store.put_away(A)
 
     store.table.pin(A, first.offset, first.generation)
     assert store.room.locate(A, 9, first.offset, first.generation) is None
@@ -168,13 +172,7 @@ def test_a_reader_that_finds_no_room_is_sent_to_the_disk() -> None:
 
 def test_a_failed_reading_is_told_to_all_who_wait() -> None:
     store = Store(A)
-    first = store.put(A, 8)
-    store.ask(A, 7, 4)
-    store.room.copied([store.table.residence.all[first.generation]])
-    store.plan()
-    store.acknowledge(A)
-    (granted,) = store.plan()
-    store.table.free(A, granted.offset, granted.generation)
+    first = store.put_away(A)
     store.table.pin(A, first.offset, first.generation)
     store.room.locate(A, 9, first.offset, first.generation)
     (order,) = store.plan()
@@ -298,13 +296,7 @@ def test_an_object_that_is_freed_while_it_is_copied_goes_when_it_was() -> None:
 
 def test_bytes_that_return_to_nobody_are_freed_when_they_are_back() -> None:
     store = Store(A, B)
-    first = store.put(A, 8)
-    (copy,) = store.ask(A, 7, 4)
-    store.room.copied(copy.objects)
-    store.plan()
-    store.acknowledge(A, B)
-    (granted,) = store.plan()
-    store.table.free(A, granted.offset, granted.generation)
+    first = store.put_away(A, B)
     store.table.pin(B, first.offset, first.generation)
     store.room.locate(B, 9, first.offset, first.generation)
     (order,) = store.plan()
@@ -329,13 +321,7 @@ def test_some_is_copied_in_reserve_for_those_who_come_next() -> None:
 
 def test_a_reader_that_has_given_up_is_not_served() -> None:
     store = Store(A, B)
-    first = store.put(A, 8)
-    (copy,) = store.ask(A, 7, 4)
-    store.room.copied(copy.objects)
-    store.plan()
-    store.acknowledge(A, B)
-    (granted,) = store.plan()
-    store.table.free(A, granted.offset, granted.generation)
+    first = store.put_away(A, B)
 
     store.table.pin(B, first.offset, first.generation)
     assert store.room.locate(B, 9, first.offset, first.generation) is None

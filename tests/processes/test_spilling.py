@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import trio
 
+from tests import leftovers
 from tests.conftest import init_arguments
 from tests.processes.waiting import eventually
 from trayray.node.process_control import children
@@ -319,4 +320,18 @@ def test_a_killed_cluster_leaves_no_files(small_store, places) -> None:
     (node,) = [pid for pid in children() if b"trayray.node.main" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(node, signal.SIGKILL)
     eventually(lambda: not any(place.exists() and list(place.iterdir()) for place in places))
+    del refs
+
+
+def test_a_node_ends_in_good_order_though_objects_are_on_disk(small_store, places) -> None:
+    ray = small_store()
+    refs = [ray.put(np.zeros(16 * MIB, np.uint8)) for _ in range(8)]
+    (node,) = [pid for pid in children() if b"trayray.node.main" in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes()]
+    core = core_worker()
+    assert core is not None
+    (log,) = leftovers.session_root().glob(f"{core.welcome.session}/logs/node.*")
+    os.kill(node, signal.SIGTERM)
+    eventually(lambda: not any(place.exists() and list(place.iterdir()) for place in places))
+    eventually(lambda: core.closed)
+    assert "Traceback" not in log.read_text()
     del refs

@@ -10,7 +10,7 @@ segments. A reader never waits for others: if its bytes find no room, it is sent
 """
 
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from trayray.core.residence import Resident
@@ -263,11 +263,6 @@ class Room:
         self._serve(actions)
         if self._creates:
             self._give_up(actions, now)
-
-    @property
-    def waiting(self) -> Collection[bytes]:
-        """Clients that wait for room, once for each request."""
-        return [create.client for create in self._creates]
 
     def check_invariants(self) -> None:
         """Raise AssertionError if the books contradict themselves."""

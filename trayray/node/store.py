@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections import deque
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -49,6 +49,7 @@ class ObjectStore:
         self._readers: dict[bytes, trio.Event] = {}
         self._places: dict[bytes, Located] = {}
         self._nursery: trio.Nursery
+        self._ending = False
         self._deadline_changed = trio.Event()
 
     @property
@@ -65,12 +66,20 @@ class ObjectStore:
         """Spill and restore, one child a file, until cancelled; a file that is being written or read is waited for."""
         async with trio.open_nursery() as self._nursery:
             task_status.started()
-            while True:
-                deadline = self._room.deadline
-                self._deadline_changed = trio.Event()
-                with trio.move_on_at(float("inf") if deadline is None else deadline):
-                    await self._deadline_changed.wait()
-                self._carry_out([])
+            try:
+                while True:
+                    deadline = self._room.deadline
+                    self._deadline_changed = trio.Event()
+                    with trio.move_on_at(float("inf") if deadline is None else deadline):
+                        await self._deadline_changed.wait()
+                    self._carry_out([])
+            finally:
+                self._ending = True
+
+    def _later(self, function: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+        """Start a child task; when the node is ending, what is on disk and in memory ends with it anyway."""
+        if not self._ending:
+            self._nursery.start_soon(function, *arguments)
 
     # --- clients ---
 
@@ -177,9 +186,9 @@ class ObjectStore:
             case Located():
                 self._located(action)
             case Copy(objects):
-                self._nursery.start_soon(self._copy, objects)
+                self._later(self._copy, objects)
             case Return(memory):
-                self._nursery.start_soon(self._return, memory)
+                self._later(self._return, memory)
             case Evict(leaving, orders):
                 for generation in leaving:
                     self._spilling.mark(generation, elsewhere=True)
@@ -194,7 +203,7 @@ class ObjectStore:
                 self._mark(self.segments.residence.all[generation])
             case Freed(_, generation):
                 if self._spilling.forget(generation):
-                    self._nursery.start_soon(self._spilling.delete_unused)
+                    self._later(self._spilling.delete_unused)
             case Left() | NotOwner():  # it is marked already; a free that had no effect harms nobody
                 return
             case _:
@@ -217,7 +226,7 @@ class ObjectStore:
         elif located.at is not None:
             self._send(located.client, messages.Located(located.request, located.at))
         else:
-            self._nursery.start_soon(self._send_to_file, located)
+            self._later(self._send_to_file, located)
 
     async def _send_to_file(self, located: Located) -> None:
         path, position, error = await self._spilling.file_of(located.generation)

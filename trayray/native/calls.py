@@ -221,11 +221,18 @@ class RemoteCall:
         if value.kind != ERROR:
             return None
         error, key = failure_of(value)
-        if isinstance(error, TaskCancelledError) and self._call.deadline is not None:
-            left = self._call.deadline - self._core.now()
-            if left < _CLOSE_SECONDS:  # the deadline has travelled along, and the remote side was a little quicker
-                await trio.sleep(max(0.0, left))
+        if isinstance(error, TaskCancelledError):
+            await self._cancelled_too()
         return error, key
+
+    async def _cancelled_too(self) -> None:
+        """Where the code that has made the call is being cancelled too, that is what has happened here, no failure."""
+        if self._call.parent_cancelled:  # its own thread hears of it next
+            await trio.sleep(2 * self._core.cancellations.grace)
+        assert self._call.deadline is not None, "it is set when the call is made"
+        left = self._call.deadline - self._core.now()
+        if left < _CLOSE_SECONDS:  # the deadline has travelled along, and the remote side was a little quicker
+            await trio.sleep(max(0.0, left))
 
     @property
     def has_started(self) -> bool:

@@ -110,6 +110,8 @@ class Push(Struct, array_like=True, tag=2):
     #: A generator that is run again: how many of its values have arrived, and how many of these were taken.
     skip: int = 0
     taken: int = 0
+    #: The call gets a stream to its caller as first argument; so many items may wait at each end of it. 0 for none.
+    window: int = 0
 
 
 class Done(Struct, array_like=True, tag=3):
@@ -134,6 +136,28 @@ class Yielded(Struct, array_like=True, tag=4):
     value: Value
 
 
+class StreamItem(Struct, array_like=True, tag=10):
+    """The next item of the stream that belongs to a call; the sender has taken so many of the other end's in all."""
+
+    task: bytes
+    value: Value
+    taken: int
+
+
+class StreamCredit(Struct, array_like=True, tag=11):
+    """The sender has taken so many items of the stream in all. A worker's first says that the call has begun."""
+
+    task: bytes
+    taken: int
+
+
+class StreamEof(Struct, array_like=True, tag=12):
+    """The sender has sent so many items on the stream, and sends no more."""
+
+    task: bytes
+    total: int
+
+
 class Returned(Struct, array_like=True, tag=6):
     """Tasks that never started here and are the owner's again."""
 
@@ -146,7 +170,8 @@ class Blocked(Struct, array_like=True, tag=7):
     blocked: bool
 
 
-TaskMessage = Define | Push | Done | Yielded | Returned | Blocked
+StreamMessage = StreamItem | StreamCredit | StreamEof
+TaskMessage = Define | Push | Done | Yielded | StreamMessage | Returned | Blocked
 
 # --- peer link: borrowers and owners; who borrows is said in ``core.loan_messages`` (tags 1 to 3, 14 and 15) ---
 

@@ -33,6 +33,8 @@ from trayray.wire.messages import (
     KillActor,
     Push,
     Reclaim,
+    StreamItem,
+    StreamMessage,
     TaskMessage,
     Value,
     WatchActor,
@@ -198,6 +200,9 @@ class ActorClient:
                 push.repeats = call.retries
             if call.stream is not None:
                 push.skip, push.taken = call.stream.received, call.stream.taken
+            elif call.conversation is not None:
+                assert self._state is not None
+                call.conversation.begin(push, link, self._state.address)
             messages.append(push)
         if self.is_pipelined:
             self._core.actors.pipelined.add(self)
@@ -237,6 +242,12 @@ class ActorClient:
                 if call is not None and call.stream is not None and self._state is not None:
                     call.stream.arrive(message.index, message.value, self._state.address)
                 else:
+                    drop_results(self._core, [message.value])
+            elif isinstance(message, StreamMessage):
+                call = self.calls.in_flight.get(message.task)
+                if call is not None and call.conversation is not None:
+                    call.conversation.handle(message)
+                elif type(message) is StreamItem:
                     drop_results(self._core, [message.value])
 
     @property

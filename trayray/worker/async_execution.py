@@ -22,7 +22,7 @@ import trio
 
 from trayray.core.cancellation import Step
 from trayray.link.aio_loop import open_aio_loop
-from trayray.wire.messages import Define, Done, Push
+from trayray.wire.messages import Define, Done, Push, StreamMessage
 from trayray.worker.awaiting import bring
 from trayray.worker.calls import Call
 from trayray.worker.cancelled_calls import CancelledCalls, Request
@@ -394,6 +394,8 @@ class AsyncExecutor:
                     self._accept(connection, message)
                 elif type(message) is Define:
                     self._executor.define(connection, message)
+                elif isinstance(message, StreamMessage):
+                    self._executor.streams.handle(message)
         connection.link.close()
 
     def _accept(self, connection: Connection, push: Push) -> None:
@@ -423,7 +425,9 @@ class AsyncExecutor:
         else:
             self.in_progress += 1
             try:
-                done = await self._run(call, partial(self._reply, connection))
+                # What a stream carries is sent at once and from any thread; the reply comes after it.
+                send = connection.send if call.push.window else partial(self._reply, connection)
+                done = await self._run(call, send)
             finally:
                 self.in_progress -= 1
                 if self._end is not None:
@@ -443,6 +447,10 @@ class AsyncExecutor:
         for pin in pins:
             await bring(self._core, pin)
         args, kwargs = call.arguments()
+        if call.push.window:
+            register = partial(self._register, call)
+            drive = partial(run_coroutine, name=call.running.name, register=register)
+            return await self._executor.streams.run_in_loop(call, function, args, kwargs, send, drive)
         result = function(*args, **kwargs)
         del pins, args, kwargs
         if type(result) is _COROUTINE and not call.streams:  # mostly; `finished` would be one more to step

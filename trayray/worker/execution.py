@@ -33,6 +33,7 @@ from trayray.wire.messages import (
     Push,
     Resume,
     Returned,
+    StreamMessage,
 )
 from trayray.worker.calls import Call, Target
 from trayray.worker.cancelled_calls import CancelledCalls
@@ -42,6 +43,7 @@ from trayray.worker.current import actor_self, running
 from trayray.worker.exits import ExitRequested, exit_request
 from trayray.worker.output import set_output_name
 from trayray.worker.process_title import set_title
+from trayray.worker.stream_calls import StreamCalls
 from trayray.worker.yielding import Flows, Send, run_generator
 
 if TYPE_CHECKING:
@@ -89,6 +91,8 @@ class Executor:
         self.lacks_cpus = False
         #: Running generators whose consumers may be slower.
         self.flows = Flows()
+        #: Running calls with a stream to their callers.
+        self.streams = StreamCalls(core)
         #: Calls of functions that a worker may run only so often, by function; and that this worker has run one as
         #: often: it takes no more.
         self._counts: dict[str, int] = {}
@@ -202,7 +206,7 @@ class Executor:
 
     def _idle(self) -> None:
         self.flush_all()
-        for descriptor, _ in self._poller.poll():
+        for descriptor, _ in _await_readable(self._poller):
             if descriptor == self._wakeup:
                 os.eventfd_read(self._wakeup)
                 continue
@@ -223,6 +227,8 @@ class Executor:
                 self.queue.append((connection, message))
             elif type(message) is Define:
                 self.define(connection, message)
+            elif isinstance(message, StreamMessage):
+                self.streams.handle(message)
         if self._spent:
             self._give_back(connection)
 
@@ -346,7 +352,10 @@ class Executor:
 
     def _attempt(self, call: Call, function: Callable[..., Any], send: Send, region: Region) -> Done:
         args, kwargs = call.arguments()
-        result = region.run(call.push.task, function, args, kwargs)
+        if call.push.window:
+            result = self.streams.run(call, function, args, kwargs, send, region)
+        else:
+            result = region.run(call.push.task, function, args, kwargs)
         del args, kwargs
         define = call.target.define
         if define.kind == ASYNC_TASK:
@@ -468,6 +477,12 @@ class Executor:
         """Run calls in pools of threads from now on: one pool a concurrency group."""
         for name, size in {"": max_concurrency, **groups}.items():
             self._pools[name] = ThreadPoolExecutor(size, thread_name_prefix=f"ray-{name or 'default'}")
+
+
+@may_be_interrupted
+def _await_readable(poller: select.epoll) -> list[tuple[int, int]]:
+    """What can be read; a method may wait here for its stream."""
+    return poller.poll()
 
 
 def _raise(request: ExitRequested) -> NoReturn:

@@ -18,6 +18,7 @@ from trayray.worker.references import ObjectRef
 
 if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker
+    from trayray.worker.caller_endpoint import CallerEndpoint
     from trayray.worker.generators import Stream
 
 _numbers = itertools.count(1)
@@ -55,6 +56,7 @@ class PendingTask:
     __slots__ = (
         "args",
         "cancelled",
+        "conversation",
         "failures",
         "parent",
         "payload",
@@ -89,6 +91,8 @@ class PendingTask:
         self.failures = 0
         #: Where the values of a generator go; `returns` is the reference of its end then.
         self.stream: Stream | None = None
+        #: This end of the stream that the call has to its caller, if it has one.
+        self.conversation: CallerEndpoint | None = None
         #: Where the user's code made the call: its code and line.
         self.site: tuple[CodeType, int] | None = None
         self.cancelled = False
@@ -108,6 +112,8 @@ class PendingTask:
             return
         for ref, value in zip(self.returns, message.results, strict=True):
             take_result(core, ref, value)
+        if self.conversation is not None:
+            self.conversation.call_ended()
 
     def fail(self, core: CoreWorker, error: Value) -> None:
         """There will be no answer: every reference's value is ``error``."""
@@ -118,6 +124,8 @@ class PendingTask:
             return
         for ref in self.returns:
             core.references.complete(ref, error)
+        if self.conversation is not None:
+            self.conversation.call_ended()
 
 
 def described_site(task: PendingTask) -> str:

@@ -60,6 +60,12 @@ if TYPE_CHECKING:
         UniqueID,
         WorkerID,
     )
+    from trayray.native.actors import open_actor
+    from trayray.native.calls import call, time_left
+    from trayray.native.cluster import connect, open_cluster
+    from trayray.native.completion import as_completed
+    from trayray.native.nursery import open_nursery
+    from trayray.native.streams import open_stream
     from trayray.runtime_context import (
         RESTORE_WORKER_MODE,
         SCRIPT_MODE,
@@ -70,6 +76,7 @@ if TYPE_CHECKING:
     from trayray.worker.generators import DynamicObjectRefGenerator, ObjectRefGenerator
     from trayray.worker.references import ObjectRef
     from trayray.worker.references import ObjectRef as ObjectID
+    from trayray.worker.streams import BlockingStream, Stream
 
 _HOMES = {
     "trayray.actor": "ActorHandle",
@@ -83,9 +90,16 @@ _HOMES = {
     "trayray.model.ids": (
         "ActorClassID ActorID ClusterID FunctionID JobID NodeID PlacementGroupID TaskID UniqueID WorkerID"
     ),
+    "trayray.native.actors": "open_actor",
+    "trayray.native.calls": "call time_left",
+    "trayray.native.cluster": "connect open_cluster",
+    "trayray.native.completion": "as_completed",
+    "trayray.native.nursery": "open_nursery",
+    "trayray.native.streams": "open_stream",
     "trayray.runtime_context": "RESTORE_WORKER_MODE SCRIPT_MODE SPILL_WORKER_MODE WORKER_MODE get_runtime_context",
     "trayray.worker.generators": "DynamicObjectRefGenerator ObjectRefGenerator",
     "trayray.worker.references": "ObjectRef",
+    "trayray.worker.streams": "BlockingStream Stream",
 }
 #: Where each lazily loaded name lives.
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -133,6 +147,7 @@ __all__ = (
     "ActorClassID",
     "ActorHandle",
     "ActorID",
+    "BlockingStream",
     "ClusterID",
     "DynamicObjectRefGenerator",
     "FunctionID",
@@ -143,16 +158,20 @@ __all__ = (
     "ObjectRef",
     "ObjectRefGenerator",
     "PlacementGroupID",
+    "Stream",
     "TaskID",
     "UniqueID",
     "WorkerID",
     "__version__",
     "actor",
+    "as_completed",
     "available_resources",
+    "call",
     "cancel",
     "cloudpickle",
     "cluster_resources",
     "cluster_utils",
+    "connect",
     "cpp_function",
     "cross_language",
     "dag",
@@ -170,12 +189,17 @@ __all__ = (
     "kill",
     "method",
     "nodes",
+    "open_actor",
+    "open_cluster",
+    "open_nursery",
+    "open_stream",
     "put",
     "remote",
     "remote_function",
     "runtime_context",
     "shutdown",
     "task",
+    "time_left",
     "timeline",
     "util",
     "wait",

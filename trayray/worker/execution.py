@@ -38,6 +38,7 @@ from trayray.wire.messages import (
 from trayray.worker.calls import Call, Target
 from trayray.worker.cancelled_calls import CancelledCalls
 from trayray.worker.cancelling import Region, Steps, may_be_interrupted
+from trayray.worker.closing_calls import close_in_thread, open_children, with_status
 from trayray.worker.connections import Connection, PooledCall
 from trayray.worker.current import actor_self, running
 from trayray.worker.exits import ExitRequested, exit_request
@@ -206,7 +207,15 @@ class Executor:
 
     def _idle(self) -> None:
         self.flush_all()
-        for descriptor, _ in _await_readable(self._poller):
+        self._read_ready(self._poller.poll())
+
+    def read_for_stream(self) -> None:
+        """Read what comes from callers next, for a method that waits for its stream in the main thread."""
+        self.flush_all()
+        self._read_ready(_await_readable(self._poller))
+
+    def _read_ready(self, ready: list[tuple[int, int]]) -> None:
+        for descriptor, _ in ready:
             if descriptor == self._wakeup:
                 os.eventfd_read(self._wakeup)
                 continue
@@ -325,33 +334,50 @@ class Executor:
                 self.core.capture(define.placement_group if define.captures else b"")
             set_output_name(state.name)
         started = time.time()
-        ok = False
+        try:
+            done, ok = self._outcome(call, send, region)
+            if state.children is not None:
+                self._close(call, send, ok=ok)
+        finally:
+            running.reset(token)
+        self.core.timeline.record(call.push.task, state.name, started, ok)
+        return done
+
+    def _outcome(self, call: Call, send: Send, region: Region) -> tuple[Done, bool]:
+        """The reply of a call, and whether it has returned."""
         try:
             if call.target.define.group and call.target.define.group not in self._pools:
                 raise unknown_group(call, self._pools)
             function = call.target.load()
             while True:
                 try:
-                    done = self._attempt(call, function, send, region)
-                    break
+                    return self._attempt(call, function, send, region), True
                 except Exception as error:
                     if call.push.task in self.cancelled.calls or not call.may_repeat(error):
                         raise
-            ok = True
         except ExitRequested:
             raise
         except SystemExit as error:
             raise exit_request(error) from error
         except BaseException as error:
             self.leaving.take_over(error)
-            done = self.cancelled.reply(call, error, region)
-        finally:
-            running.reset(token)
-        self.core.timeline.record(call.push.task, state.name, started, ok)
-        return done
+            return self.cancelled.reply(call, error, region), False
+
+    def _close(self, call: Call, send: Send, *, ok: bool) -> None:
+        children = open_children(call, ok=ok)
+        if children is None:
+            return
+        try:
+            with self.waiting() if self.lends_in_this_thread() else nullcontext():
+                close_in_thread(call, children, send, ok=ok)
+        except BaseException as error:
+            self.leaving.take_over(error)
+            raise
 
     def _attempt(self, call: Call, function: Callable[..., Any], send: Send, region: Region) -> Done:
         args, kwargs = call.arguments()
+        if call.push.starts:
+            kwargs = with_status(call, kwargs, send)
         if call.push.window:
             result = self.streams.run(call, function, args, kwargs, send, region)
         else:
@@ -481,7 +507,7 @@ class Executor:
 
 @may_be_interrupted
 def _await_readable(poller: select.epoll) -> list[tuple[int, int]]:
-    """What can be read; a method may wait here for its stream."""
+    """What can be read. User code waits here, and may be interrupted."""
     return poller.poll()
 
 

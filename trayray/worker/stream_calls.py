@@ -76,9 +76,7 @@ class StreamCalls:
             del self._endpoints[task]
             endpoint.break_off(lambda _: trio.ClosedResourceError("the method that had this stream has ended"))
 
-    def run(
-        self, call: Call, function: Callable[..., Any], args: Any, kwargs: Any, send: Send, region: Region
-    ) -> Any:
+    def run(self, call: Call, function: Callable[..., Any], args: Any, kwargs: Any, send: Send, region: Region) -> Any:
         """Run a plain function with a stream, in the calling thread; what it returns."""
         with self.open(call, send) as endpoint:
             stream: BlockingStream[Any, Any] = BlockingStream(endpoint)

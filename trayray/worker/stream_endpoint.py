@@ -264,6 +264,11 @@ class Endpoint:
             self.transmit([StreamEof(self._task_id, total)])
 
     @property
+    def is_over(self) -> bool:
+        """Whether the call has ended."""
+        return self._flow.is_over
+
+    @property
     def has_sent_eof(self) -> bool:
         """Whether `send_eof` was called in time."""
         return self._flow.has_ended
@@ -320,7 +325,7 @@ class Endpoint:
         assert executor is not None, "only methods and tasks block"
         if executor.is_main_thread():  # which reads the links itself
             while blocked():
-                executor._idle()
+                executor.read_for_stream()
             return
         changed = threading.Event()
         with self._watching(waiters, blocked, changed.set) as waits:

@@ -18,8 +18,10 @@ from trayray.model.resources import ResourceSet, check_amount
 __all__ = (
     "ACTOR_OPTIONS",
     "CALL_OPTIONS",
+    "MAX_BUFFERED",
     "METHOD_OPTIONS",
     "Option",
+    "PENDING_CALLS_POLICIES",
     "PlacementGroupOption",
     "SchedulingStrategy",
     "TASK_OPTIONS",
@@ -86,6 +88,9 @@ _LABEL_RULE: Final = (
 _TPU_CHIPS: Final = (1, 2, 4, 8)
 #: Accelerators that cannot be shared by tasks.
 _WHOLE_ONLY: Final = ("neuron_cores", "HPU")
+#: What a call does that an actor with ``max_pending_calls`` has no room for.
+PENDING_CALLS_POLICIES: Final = ("error", "wait")
+MAX_BUFFERED: Final = 16
 _TENSOR_TRANSPORTS: Final = ("OBJECT_STORE",)
 
 
@@ -143,6 +148,21 @@ def _backpressure(name: str, value: int) -> None:
         raise ValueError(
             f"{name}=0 is not allowed. Use a value > 0; with 1, the generator makes one object whenever `next` is "
             "called. Use -1 to disable this feature."
+        )
+
+
+def _max_buffered(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(
+            f"The keyword '{name}' must be at least 1, but received {value}: a stream without room never moves."
+        )
+
+
+def _pending_calls_policy(name: str, value: str) -> None:
+    if value not in PENDING_CALLS_POLICIES:
+        raise ValueError(
+            f"The keyword '{name}' only accepts None, 'error' (raise PendingCallsLimitExceeded) or 'wait' (block until "
+            f"there is room), but received {value!r}."
         )
 
 
@@ -277,6 +297,8 @@ _PER_YIELD: Final = Option(
     check=_objects_per_yield,
     fixed="_num_objects_per_yield cannot be overridden per task call. Use @remote(_num_objects_per_yield=...) instead.",
 )
+#: How many items of a call's stream may wait at each of its ends.
+_MAX_BUFFERED: Final = Option("max_buffered", _INT, default=MAX_BUFFERED, check=_max_buffered)
 _RETRIES: Final = Option("max_task_retries", _INT, default=0, check=_count_or_infinite)
 _NOT_IN_OPTIONS: Final = "Setting '{}' is not supported in '.options()'."
 
@@ -288,6 +310,7 @@ TASK_OPTIONS: Final = _COMMON | _table(
     _NUM_RETURNS,
     Option("retry_exceptions", (bool, list, tuple), default=False, check=_retry_exceptions),
     _BACKPRESSURE,
+    _MAX_BUFFERED,
     _PER_YIELD,
 )
 
@@ -306,6 +329,7 @@ ACTOR_OPTIONS: Final = _COMMON | _table(
     Option("max_restarts", _INT, default=0, check=_count_or_infinite),
     _RETRIES,
     Option("max_pending_calls", _INT, default=-1, check=_count_or_infinite),
+    Option("pending_calls_policy", _STR, default="error", check=_pending_calls_policy),
     Option("namespace", _STR),
     Option("get_if_exists", (bool,), default=False),
     Option("allow_out_of_order_execution", _BOOL),
@@ -318,6 +342,7 @@ _METHOD: Final = _table(
     _RETRIES,
     Option("retry_exceptions", (bool, list, tuple, _NONE), check=_retry_exceptions),
     _BACKPRESSURE,
+    _MAX_BUFFERED,
     _PER_YIELD,
     Option("enable_task_events", _BOOL),
     Option("tensor_transport", _STR, check=_tensor_transport),

@@ -88,7 +88,7 @@ class Define(Struct, array_like=True, tag=1):
     placement_group: bytes = b""
     captures: bool = False
     #: How many items may wait at each end of a stream that such a call has.
-    window: int = 16
+    window: int = 0
 
 
 #: Kinds of `Define`.

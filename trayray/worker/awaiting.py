@@ -75,6 +75,16 @@ async def run_in_thread(function: Callable[[], R]) -> R:
     return await asyncio.to_thread(function)
 
 
+def runs_loop() -> bool:
+    """Whether the calling thread runs an event loop, which must not be blocked."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        trio = sys.modules.get("trio")
+        return trio is not None and trio.lowlevel.in_trio_run()
+    return True
+
+
 def _in_trio() -> bool:
     """Whether the caller is a Trio task. An asyncio task on a trio-asyncio loop is none, though Trio runs it."""
     trio = sys.modules.get("trio")

@@ -36,8 +36,8 @@ _WHY: Final = {
     Fit.OTHER_ANNOTATION: "its first parameter is something else; annotate it with trayray.Stream[receives, sends] (in "
     "`async def`) or trayray.BlockingStream[receives, sends] (in `def`)",
     Fit.GENERATOR: "it is a generator; one that has a stream sends its values with stream.send() instead of `yield`",
-    Fit.BLOCKS_LOOP: "it is `async def`, and its first parameter is a BlockingStream, which would block its event loop; "
-    "annotate it with trayray.Stream",
+    Fit.BLOCKS_LOOP: "it is `async def`, and its first parameter is a BlockingStream, which would block its event "
+    "loop; annotate it with trayray.Stream",
     Fit.CANNOT_AWAIT: "it is a plain `def`, and its first parameter is a Stream, which has to be awaited; annotate it "
     "with trayray.BlockingStream, or make it `async def`",
 }

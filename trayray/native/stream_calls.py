@@ -33,7 +33,7 @@ class CallerEndpoint(Endpoint):
         self._window = window
         self._link: Link[TaskMessage] | None = None
         #: The failure of the method was raised to somebody who uses the stream.
-        self._told = False
+        self.has_told = False
 
     def begin(self, push: Push, link: Link[TaskMessage], address: str) -> None:
         """See `Conversation`."""
@@ -56,7 +56,7 @@ class CallerEndpoint(Endpoint):
         failure = self.failure()
         if failure is not None:
             return failure
-        if self._told:
+        if self.has_told:
             return trio.BrokenResourceError(f"{name}() has failed, which was raised before")
         if sending:
             return trio.BrokenResourceError(f"{name}() has returned, so that nobody receives this")
@@ -66,9 +66,9 @@ class CallerEndpoint(Endpoint):
         """What the method has raised, in a call that has ended; to be raised, for this tells it once."""
         value = self._call.returns[0]._value
         assert value is not None, "a call that has ended has its value"
-        if value.kind != ERROR or self._told:
+        if value.kind != ERROR or self.has_told:
             return None
-        self._told = True
+        self.has_told = True
         return failure_of(value)[0]
 
 

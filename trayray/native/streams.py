@@ -83,26 +83,30 @@ class OpenStream(Stream[R_co, S_contra], Generic[R_co, S_contra, T_co]):
     async def _leave(self) -> None:
         """The block has ended well."""
         call = self._call
-        if self._endpoint.has_sent_eof or self._endpoint.is_over:
-            self._endpoint.drop()
-            await call.gone()
-            failed = await call.failure()
-            if failed is None:
-                self._result = await call.result()
-                self._no_result = ""
-                return
-        else:
+        if not (self._endpoint.has_sent_eof or self._endpoint.is_over):
             await call.end()
             self._no_result = "was cancelled: the block was left early, without send_eof()"
-        error = call.endpoint.failure()
-        if error is not None and not (self._no_result is not _RUNS and isinstance(error, TaskCancelledError)):
+            self._raise_failure(but=TaskCancelledError)
+            return
+        self._endpoint.drop()
+        await call.gone()
+        self._no_result = "has failed"
+        if await call.failure() is None:
+            self._result = await call.result()
+            self._no_result = ""
+        self._raise_failure()
+
+    def _raise_failure(self, *, but: type[BaseException] | tuple[()] = ()) -> None:
+        failure = self._call.endpoint.failure()
+        if failure is not None and not isinstance(failure, but):
             self._no_result = "has failed"
-            raise error
+            raise failure
 
     async def _abandon(self, error: BaseException) -> None:
         """The block has raised ``error``, or is being cancelled."""
         await self._call.end()
-        self._no_result = "was cancelled: the block has raised an exception"
+        told = self._call.endpoint.has_told
+        self._no_result = "has failed" if told else "was cancelled: the block has raised an exception"
         failure = self._call.endpoint.failure()
         if failure is None or isinstance(failure, TaskCancelledError):
             return
@@ -135,8 +139,8 @@ def open_stream(
 def open_stream(method: Any, /, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[OpenStream[Any, Any, Any]]:
     """Call a method that has a stream as its first argument, and talk with it for as long as the block.
 
-    At the end of a block that has called ``send_eof()``, what the method still sends is dropped and its return is waited
-    for; the value is ``stream.result``. A block that is left without that, by an exception or by cancellation ends the
+    A block that has called ``send_eof()`` ends when the method has returned: what it still sends is dropped, and what
+    it returns is ``stream.result``. A block that is left without that, by an exception or by cancellation ends the
     method: it is cancelled in its process. Either way nothing of the call is left after the block.
 
     Args:
@@ -161,7 +165,7 @@ async def _open(
 ) -> AsyncGenerator[OpenStream[Any, Any, Any]]:
     connected()
     call = StreamedCall()
-    call.make(method, args, kwargs)
+    await call.make_in_turn(method, args, kwargs)
     stream: OpenStream[Any, Any, Any] = OpenStream(call)
     try:
         yield stream

@@ -224,6 +224,12 @@ class Executor:
                 if connection is not None:
                     self._read(connection)
 
+    def read(self, connection: Connection) -> None:
+        """Take in what a caller has sent, in the loop's thread."""
+        with self.lock:
+            self._read(connection)
+        self._wake_main_thread()
+
     def _read(self, connection: Connection) -> None:
         messages = connection.link.receive_nowait()
         if messages is None:
@@ -379,10 +385,13 @@ class Executor:
         if call.push.starts:
             kwargs = with_status(call, kwargs, send)
         if call.push.window:
-            result = self.streams.run(call, function, args, kwargs, send, region)
-        else:
-            result = region.run(call.push.task, function, args, kwargs)
+            with self.streams.open(call, send, self._current) as stream:
+                return self._finish(call, region.run(call.push.task, function, (stream, *args), kwargs), send, region)
+        result = region.run(call.push.task, function, args, kwargs)
         del args, kwargs
+        return self._finish(call, result, send, region)
+
+    def _finish(self, call: Call, result: Any, send: Send, region: Region) -> Done:
         define = call.target.define
         if define.kind == ASYNC_TASK:
             from trayray.worker.async_execution import run_async_task

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trayray.wire.messages import Done, StreamCredit, StreamItem, StreamMessage
+from trayray.wire.messages import ASYNC_TASK, Done, StreamCredit, StreamItem, StreamMessage
 from trayray.worker.call_values import drop_results
 from trayray.worker.cancel_ladder import cancelled_error
 from trayray.worker.stream_endpoint import Endpoint
@@ -22,7 +22,7 @@ from trayray.worker.streams import BlockingStream, Stream
 if TYPE_CHECKING:
     from trayray.core.cancellation import Step
     from trayray.worker.calls import Call
-    from trayray.worker.cancelling import Region
+    from trayray.worker.connections import Connection
     from trayray.worker.core_worker import CoreWorker
     from trayray.worker.yielding import Send
 
@@ -63,8 +63,44 @@ class StreamCalls:
     # --- whoever runs the calls ---
 
     @contextmanager
-    def open(self, call: Call, send: Send) -> Generator[Endpoint]:
-        """The call's end of its stream, within the block; ``send`` reaches the caller from any thread."""
+    def open(
+        self, call: Call, send: Send, connection: Connection | None = None
+    ) -> Generator[Stream[Any, Any] | BlockingStream[Any, Any]]:
+        """The stream of a call that runs outside of an asynchronous actor, within the block.
+
+        ``send`` reaches the caller from any thread; ``connection`` is that of a call in the main thread.
+        """
+        with self._endpoint(call, send) as endpoint:
+            if call.target.define.kind != ASYNC_TASK:
+                yield BlockingStream(endpoint)
+                return
+            assert connection is not None, "tasks run in the main thread"
+            with self._reading(connection):
+                yield Stream(endpoint)
+
+    @contextmanager
+    def _reading(self, connection: Connection) -> Generator[None]:
+        """Within the block the loop's thread reads what the caller sends: the main thread is in a task's own loop."""
+        scope = trio.CancelScope()
+        self._core.call_soon(self._core.nursery.start_soon, self._read, connection, scope)
+        try:
+            yield
+        finally:
+            self._core.call_soon(scope.cancel)
+
+    async def _read(self, connection: Connection, scope: trio.CancelScope) -> None:
+        executor = self._core.executor
+        assert executor is not None, "a worker executes"
+        with scope:
+            while not connection.link.closed:
+                try:
+                    await trio.lowlevel.wait_readable(connection.link.fileno())
+                except trio.ClosedResourceError:
+                    return
+                executor.read(connection)
+
+    @contextmanager
+    def _endpoint(self, call: Call, send: Send) -> Generator[Endpoint]:
         task = call.push.task
         endpoint = Endpoint(self._core, task, call.push.window, opened=True)
         endpoint.other, endpoint.transmit = call.owner, send
@@ -76,12 +112,6 @@ class StreamCalls:
             del self._endpoints[task]
             endpoint.break_off(lambda _: trio.ClosedResourceError("the method that had this stream has ended"))
 
-    def run(self, call: Call, function: Callable[..., Any], args: Any, kwargs: Any, send: Send, region: Region) -> Any:
-        """Run a plain function with a stream, in the calling thread; what it returns."""
-        with self.open(call, send) as endpoint:
-            stream: BlockingStream[Any, Any] = BlockingStream(endpoint)
-            return region.run(call.push.task, function, (stream, *args), kwargs)
-
     async def run_in_loop(
         self,
         call: Call,
@@ -91,7 +121,7 @@ class StreamCalls:
         send: Send,
         drive: Callable[[Coroutine[Any, Any, Any]], Coroutine[Any, Any, Any]],
     ) -> Done:
-        """Run an ``async def`` function with a stream; ``drive`` awaits user code. The call's reply.
+        """Run a method of an asynchronous actor with a stream; ``drive`` awaits user code. The call's reply.
 
         Raises:
             TypeError: it is a plain function, whose stream would block the loop.
@@ -101,6 +131,6 @@ class StreamCalls:
                 f"{call.running.name}() is a plain method of an asynchronous actor and runs in its event loop, which a "
                 "stream would block: make it `async def`, with a trayray.Stream"
             )
-        with self.open(call, send) as endpoint:
+        with self._endpoint(call, send) as endpoint:
             stream: Stream[Any, Any] = Stream(endpoint)
             return call.done(await drive(function(stream, *args, **kwargs)))

@@ -34,6 +34,7 @@ from trayray.worker.current import running
 from trayray.worker.execution import Executor, unknown_group
 from trayray.worker.exits import ExitRequested, exit_request
 from trayray.worker.leaving import CALLS_SHARE, PATIENCE, calls_user_code
+from trayray.worker.parking import Parking
 from trayray.worker.yielding import Flows, Send, run_async_generator, stepped
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 class CallTask:
     """What ``asyncio.current_task()`` returns inside a call: asyncio's view of a Trio task."""
 
+    #: Its code may yield a `Parking`.
+    parks = True
+
     def __init__(self, coroutine: Coroutine[Any, Any, Any], name: str, scope: trio.CancelScope) -> None:
         self._coroutine = coroutine
         self._name = name
@@ -50,8 +54,8 @@ class CallTask:
         self._requests = 0
         #: CancelledError is due at the next step.
         self.must_cancel = False
-        #: The asyncio future that the coroutine waits for.
-        self.waiting_for: asyncio.Future[Any] | None = None
+        #: The asyncio future, or the like, that the coroutine waits for.
+        self.waiting_for: asyncio.Future[Any] | Parking | None = None
         #: The Trio task, while the coroutine waits in Trio.
         self.in_trio: trio.lowlevel.Task | None = None
         self._finished = False
@@ -151,7 +155,13 @@ def _drive(
         step = coroutine.send
         from_trio = False
         try:
-            if isinstance(yielded, asyncio.Future):
+            if type(yielded) is Parking:
+                task.waiting_for = yielded
+                if task.must_cancel:
+                    task.must_cancel = False
+                    yielded.cancel()
+                value = yield from yielded.wait_in_trio().__await__()
+            elif isinstance(yielded, asyncio.Future):
                 future = cast("asyncio.Future[Any]", yielded)
                 future._asyncio_future_blocking = False
                 task.waiting_for = future

@@ -10,7 +10,7 @@ import concurrent.futures
 import contextlib
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from trayray.exceptions import RayError
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     #: Starts to watch for something, whose coming calls what it is given; yields whether it has yet to come.
     _Watch = Callable[[Callable[[], object]], contextlib.AbstractContextManager[bool]]
-
-R = TypeVar("R")
 
 
 async def await_value(core: CoreWorker, ref: ObjectRef[Any]) -> Any:
@@ -47,42 +45,6 @@ async def await_ready(core: CoreWorker, ref: ObjectRef[Any], timeout: float | No
     wait = _await_in_trio if _in_trio() else _await_in_asyncio
     await wait(lambda wake: core.objects.watching(ref, wake), timeout)
     return ref._value is not None
-
-
-async def await_change(watch: _Watch) -> None:
-    """Wait until something watched for has come, in whatever loop the caller runs in."""
-    wait = _await_in_trio if _in_trio() else _await_in_asyncio
-    await wait(watch, None)
-
-
-async def checkpoint() -> None:
-    """A checkpoint of Trio's where the caller is a Trio task; asyncio code expects none where nothing is waited for."""
-    if _in_trio():
-        import trio
-
-        await trio.lowlevel.checkpoint()
-
-
-async def run_in_thread(function: Callable[[], R]) -> R:
-    """Call ``function``, which may block, without holding up the loop that the caller runs in.
-
-    A Trio task that is cancelled waits for it. An asyncio task does not, but ``function`` runs to its end all the same.
-    """
-    if _in_trio():
-        import trio
-
-        return await trio.to_thread.run_sync(function)
-    return await asyncio.to_thread(function)
-
-
-def runs_loop() -> bool:
-    """Whether the calling thread runs an event loop, which must not be blocked."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        trio = sys.modules.get("trio")
-        return trio is not None and trio.lowlevel.in_trio_run()
-    return True
 
 
 def _in_trio() -> bool:

@@ -10,12 +10,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Sized
 from contextlib import contextmanager, nullcontext
-from functools import partial
 from typing import TYPE_CHECKING
 
 from trayray.exceptions import PendingCallsLimitExceeded
-from trayray.worker.awaiting import await_change, runs_loop
 from trayray.worker.cancelling import may_be_interrupted
+from trayray.worker.parking import Loop, runs_loop
 
 if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker
@@ -85,7 +84,10 @@ class Mailbox:
         `reserve` may refuse it all the same, when another thread was quicker.
         """
         while not self._is_free(limit):
-            await await_change(partial(self._watching, limit))
+            parking = Loop.here().parking()
+            with self._watching(limit, parking.wake) as waits:
+                if waits:
+                    await parking.wait()
 
     @contextmanager
     def _watching(self, limit: int, wake: Callable[[], object]) -> Generator[bool]:

@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +19,11 @@ import trio
 from trayray.core.stream_flow import Receiving, Sending, StreamFlow
 from trayray.wire.messages import INLINE, STORED, StreamCredit, StreamEof, StreamItem, StreamMessage, Value
 from trayray.wire.serialization import Serialized, serialize
-from trayray.worker.awaiting import await_change, bring, checkpoint, run_in_thread
+from trayray.worker.awaiting import bring
 from trayray.worker.call_values import take_result
 from trayray.worker.cancelling import may_be_interrupted
 from trayray.worker.objects import INLINE_BYTES
+from trayray.worker.parking import Loop
 from trayray.worker.references import AnyRef, ObjectRef
 from trayray.worker.returns import lend_to
 
@@ -200,13 +200,19 @@ class Endpoint:
     async def send(self, value: Any) -> None:
         """Send ``value`` when the other end has room for it; in an event loop, asyncio's or Trio's."""
         serialized = serialize(value)
-        await checkpoint()
+        loop = Loop.here()
+        await loop.may_begin()
+        waited = False
         while not self._may_send():
-            await await_change(partial(self._watching, self._senders, self._cannot_send))
-        if serialized.size <= INLINE_BYTES and not serialized.refs:
-            self._transmit_item(Value(INLINE, serialized.to_bytes()))
-        else:  # room in the arena, and answers of owners, are waited for
-            await run_in_thread(partial(self._pack_and_transmit, serialized))
+            await self._park(loop, self._senders, self._cannot_send)
+            waited = True
+        if serialized.size > INLINE_BYTES or serialized.refs:
+            # Room in the arena, and answers of owners, are waited for.
+            await loop.in_thread(partial(self._pack_and_transmit, serialized))
+            return
+        self._transmit_item(Value(INLINE, serialized.to_bytes()))
+        if not waited:
+            await loop.has_not_waited()
 
     def send_blocking(self, value: Any) -> None:
         """Send ``value`` when the other end has room for it; blocks the calling thread."""
@@ -277,16 +283,21 @@ class Endpoint:
 
     async def receive(self) -> Any:
         """The next item; in an event loop, asyncio's or Trio's."""
-        await checkpoint()
+        loop = Loop.here()
+        await loop.may_begin()
+        waited = False
         while True:
             item = self._next()
             if item is None:
-                await await_change(partial(self._watching, self._receivers, self._cannot_receive))
+                await self._park(loop, self._receivers, self._cannot_receive)
+                waited = True
                 continue
             pin = self._core.objects.pin_if_away(item._value, item)
             if pin is not None:  # it was spilled; a cancellation meanwhile leaves it where it is
                 await bring(self._core, pin)
             if self._take(item):
+                if not waited:
+                    await loop.has_not_waited()
                 return self._core.objects.load(item)
 
     def receive_blocking(self) -> Any:
@@ -306,19 +317,29 @@ class Endpoint:
     def _cannot_receive(self) -> bool:
         return self._flow.receiving() is Receiving.WAIT
 
-    @contextmanager
-    def _watching(self, waiters: list[_Wake], blocked: Callable[[], bool], wake: _Wake) -> Generator[bool]:
-        """Within the block ``wake`` is called when something has changed; yields whether there is a need to wait."""
+    async def _park(self, loop: Loop, waiters: list[_Wake], blocked: Callable[[], bool]) -> None:
+        """Wait in an event loop until something has changed."""
+        parking = loop.parking()
+        wake = parking.wake
+        if not self._register(waiters, wake, blocked):
+            return
+        try:
+            await parking.wait()
+        finally:
+            self._forget(waiters, wake)
+
+    def _register(self, waiters: list[_Wake], wake: _Wake, blocked: Callable[[], bool]) -> bool:
+        """Have ``wake`` called when something has changed; False when there is no need to wait."""
         with self._lock:
             waits = blocked()
             if waits:
                 waiters.append(wake)
-        try:
-            yield waits
-        finally:
-            with self._lock:
-                if wake in waiters:
-                    waiters.remove(wake)
+            return waits
+
+    def _forget(self, waiters: list[_Wake], wake: _Wake) -> None:
+        with self._lock:
+            if wake in waiters:
+                waiters.remove(wake)
 
     def _block(self, waiters: list[_Wake], blocked: Callable[[], bool]) -> None:
         executor = self._core.executor
@@ -328,9 +349,11 @@ class Endpoint:
                 executor.read_for_stream()
             return
         changed = threading.Event()
-        with self._watching(waiters, blocked, changed.set) as waits:
-            if waits:
+        if self._register(waiters, changed.set, blocked):
+            try:
                 _wait(changed)
+            finally:
+                self._forget(waiters, changed.set)
 
 
 @may_be_interrupted

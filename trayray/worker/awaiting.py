@@ -62,6 +62,18 @@ def _in_trio() -> bool:
         return True
 
 
+def trio_is_awaited() -> bool:
+    """Whether Trio's functions can be awaited here: in its tasks and in calls of this runtime, not in asyncio's tasks,
+    which may run on Trio too."""
+    trio = sys.modules.get("trio")
+    if trio is None or not trio.lowlevel.in_trio_task():
+        return False
+    try:
+        return not isinstance(asyncio.current_task(), asyncio.Task)
+    except RuntimeError:  # no asyncio loop here at all
+        return True
+
+
 async def _await_in_trio(watch: _Watch, timeout: float | None) -> None:
     import trio
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from trayray.api.blocking import cancel, get, kill, wait
 from trayray.api.decorators import remote
+from trayray.api.session import session
 from trayray.exceptions import ActorDiedError
+from trayray.worker.awaiting import await_ready
 from trayray.worker.references import ObjectRef
 
 if TYPE_CHECKING:
@@ -234,9 +236,25 @@ class Queue(Generic[T]):
                 return
         kill(actor)
 
+    async def shutdown_async(self, force: bool = False, grace_period_s: float = 5) -> None:
+        """As `shutdown`, to be awaited under asyncio or Trio."""
+        actor, self.actor = self.actor, None
+        if actor is None:
+            return
+        if not force:
+            ended = actor.__ray_terminate__.remote()
+            if await await_ready(session.core(), ended, grace_period_s):
+                return
+        kill(actor)
+
     # --- calls of the actor ---
 
     def _call(self, method: str, *arguments: Any) -> Any:
+        if session.core().in_loop:  # told before the actor does anything: it might take an item for nobody
+            raise RuntimeError(
+                "a queue's blocking methods would block the Trio loop that this thread runs: use `await "
+                "queue.put_async(item)` and `await queue.get_async()`, or `await trio.to_thread.run_sync(queue.size)`"
+            )
         with _plain_errors(self):
             call = self._start(method, arguments)
             try:

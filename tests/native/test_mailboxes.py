@@ -57,7 +57,7 @@ def test_a_thread_waits_for_room(ray, gate):
 
 
 def test_waiting_threads_go_on_when_the_actor_dies(ray, gate):
-    actor, path, calls = gate
+    actor, _, calls = gate
     made = []
     thread = threading.Thread(target=lambda: made.append(actor.now.remote()))
     thread.start()
@@ -115,7 +115,7 @@ def test_error_is_the_default(ray, tmp_path):
     actor = ray.remote(Gate).options(max_pending_calls=1, num_cpus=0).remote()
     path = tmp_path / "gate"
     call = actor.wait.remote(str(path))
-    with pytest.raises(PendingCallsLimitExceeded, match="max_pending_calls=1. Get some results first"):
+    with pytest.raises(PendingCallsLimitExceeded, match=r"max_pending_calls=1\. Get some results first"):
         actor.now.remote()
     path.touch()
     assert ray.get(call, timeout=30) == "done"

@@ -16,7 +16,9 @@ from trayray.api.blocking import cancel, get, kill, wait
 from trayray.api.decorators import remote
 from trayray.api.session import session
 from trayray.exceptions import ActorDiedError
+from trayray.native.calls import call as native_call
 from trayray.worker.awaiting import await_ready
+from trayray.worker.parking import Loop
 from trayray.worker.references import ObjectRef
 
 if TYPE_CHECKING:
@@ -265,6 +267,9 @@ class Queue(Generic[T]):
 
     async def _call_async(self, method: str, *arguments: Any) -> Any:
         with _plain_errors(self):
+            if Loop.here() is Loop.TRIO:
+                # Being cancelled waits for what becomes of the item: it is neither lost nor added behind one's back.
+                return await native_call(self._method(method), *arguments)
             call = self._start(method, arguments)
             try:
                 return await call
@@ -273,10 +278,13 @@ class Queue(Generic[T]):
                 raise
 
     def _start(self, method: str, arguments: tuple[Any, ...]) -> ObjectRef[Any]:
+        call: Callable[..., ObjectRef[Any]] = self._method(method).remote
+        return call(*arguments)
+
+    def _method(self, name: str) -> Any:
         if self.actor is None:
             raise ActorDiedError(error_msg="The queue has been shut down by shutdown(); make a new one.")
-        call: Callable[..., ObjectRef[Any]] = getattr(self.actor, method).remote
-        return call(*arguments)
+        return getattr(self.actor, name)
 
 
 def _checked(timeout: float | None) -> float | None:

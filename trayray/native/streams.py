@@ -11,7 +11,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar, overload
 
 import trio
 
-from trayray.api.shapes.calls import Callee
+from trayray.api.shapes.calls import Returning
 from trayray.exceptions import TaskCancelledError
 from trayray.native.calls import connected
 from trayray.native.stream_calls import StreamedCall
@@ -118,11 +118,14 @@ class OpenStream(Stream[R_co, S_contra], Generic[R_co, S_contra, T_co]):
 
 @overload
 def open_stream(
-    method: Callee[Concatenate[Stream[R, S], P], ObjectRef[T]], /, *args: P.args, **kwargs: P.kwargs
+    method: Returning[Callable[Concatenate[Stream[R, S], P], Any], ObjectRef[T]], /, *args: P.args, **kwargs: P.kwargs
 ) -> AbstractAsyncContextManager[OpenStream[S, R, T]]: ...
 @overload
 def open_stream(
-    method: Callee[Concatenate[BlockingStream[R, S], P], ObjectRef[T]], /, *args: P.args, **kwargs: P.kwargs
+    method: Returning[Callable[Concatenate[BlockingStream[R, S], P], Any], ObjectRef[T]],
+    /,
+    *args: P.args,
+    **kwargs: P.kwargs,
 ) -> AbstractAsyncContextManager[OpenStream[S, R, T]]: ...
 @overload
 def open_stream(
@@ -132,10 +135,6 @@ def open_stream(
 def open_stream(
     method: Callable[Concatenate[BlockingStream[R, S], P], T], /, *args: P.args, **kwargs: P.kwargs
 ) -> AbstractAsyncContextManager[OpenStream[S, R, T]]: ...
-@overload
-def open_stream(
-    method: Any, /, *args: Any, **kwargs: Any
-) -> AbstractAsyncContextManager[OpenStream[Any, Any, Any]]: ...
 def open_stream(method: Any, /, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[OpenStream[Any, Any, Any]]:
     """Call a method that has a stream as its first argument, and talk with it for as long as the block.
 

@@ -160,7 +160,8 @@ def _drive(
                 if task.must_cancel:
                     task.must_cancel = False
                     yielded.cancel()
-                value = yield from yielded.wait_in_trio().__await__()
+                yield from yielded.wait_in_trio().__await__()
+                value = None
             elif isinstance(yielded, asyncio.Future):
                 future = cast("asyncio.Future[Any]", yielded)
                 future._asyncio_future_blocking = False

@@ -18,9 +18,10 @@ import trio
 from trayray.api.actor_class import ActorClass, ActorHandle, BoundActorClass
 from trayray.core.call_ledger import Life
 from trayray.exceptions import ActorDiedError, RaySystemError
-from trayray.native.calls import Wake, connected
+from trayray.native.calls import connected
 from trayray.native.failures import as_raised
 from trayray.wire.serialization import deserialize
+from trayray.worker.wake import Wake
 
 if TYPE_CHECKING:
     from trayray.api.shapes.actors import HasFactory

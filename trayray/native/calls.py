@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import os
 import sys
-import threading
 from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast, overload
 
@@ -28,6 +27,7 @@ from trayray.worker.awaiting import trio_is_awaited
 from trayray.worker.call_values import take_result
 from trayray.worker.current import core_worker, running
 from trayray.worker.references import AnyRef, ObjectRef
+from trayray.worker.wake import Wake
 
 if TYPE_CHECKING:
     from trayray.api.shapes.calls import T1, T2, T3, A, Arg, B, Callee, Returning
@@ -85,26 +85,6 @@ def connected() -> CoreWorker:
 def seconds_left() -> float:
     """Until the running Trio task is cancelled by a deadline; infinite where there is none."""
     return trio.current_effective_deadline() - trio.current_time()
-
-
-class Wake:
-    """An event of this Trio task's loop that any thread may set."""
-
-    def __init__(self) -> None:
-        self._event = trio.Event()
-        self._token = trio.lowlevel.current_trio_token()
-        self._thread = threading.get_ident()
-        self.wait = self._event.wait
-        self.is_set = self._event.is_set
-
-    def set(self) -> None:
-        if threading.get_ident() == self._thread:
-            self._event.set()
-            return
-        try:
-            self._token.run_sync_soon(self._event.set, idempotent=True)
-        except trio.RunFinishedError:  # the waiting loop has ended meanwhile
-            return
 
 
 class RemoteCall:
@@ -238,11 +218,18 @@ class RemoteCall:
         if value.kind != ERROR:
             return None
         error, key = failure_of(value)
-        if isinstance(error, TaskCancelledError) and self._call.deadline is not None:
-            left = self._call.deadline - self._core.now()
-            if left < _CLOSE_SECONDS:  # the deadline has travelled along, and the remote side was a little quicker
-                await trio.sleep(max(0.0, left))
+        if isinstance(error, TaskCancelledError):
+            await self._cancelled_too()
         return error, key
+
+    async def _cancelled_too(self) -> None:
+        """Where the code that has made the call is being cancelled too, that is what has happened here, no failure."""
+        if self._call.parent_cancelled:  # its own thread hears of it next
+            await trio.sleep(2 * self._core.cancellations.grace)
+        assert self._call.deadline is not None, "it is set when the call is made"
+        left = self._call.deadline - self._core.now()
+        if left < _CLOSE_SECONDS:  # the deadline has travelled along, and the remote side was a little quicker
+            await trio.sleep(max(0.0, left))
 
     @property
     def has_started(self) -> bool:

@@ -77,14 +77,10 @@ def trio_is_awaited() -> bool:
 async def _await_in_trio(watch: _Watch, timeout: float | None) -> None:
     import trio
 
-    token = trio.lowlevel.current_trio_token()
-    arrived = trio.Event()
+    from trayray.worker.wake import Wake
 
-    def wake() -> None:
-        with contextlib.suppress(trio.RunFinishedError):  # the waiting loop has ended meanwhile
-            token.run_sync_soon(arrived.set)
-
-    with watch(wake) as waiting:
+    arrived = Wake()
+    with watch(arrived.set) as waiting:
         if waiting:
             if timeout is None:
                 await arrived.wait()

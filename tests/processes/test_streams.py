@@ -115,6 +115,20 @@ class Talker:
             await stream.send(1)
             await inner.receive()
 
+    async def asyncio_ways(self, stream: trayray.Stream[int, object]):
+        """What asyncio code does to an await."""
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await stream.receive()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(stream.receive(), 0.05)
+        await stream.send("ready")
+        tasks = [asyncio.create_task(stream.receive()) for _ in range(2)]
+        found = sorted(await asyncio.gather(*tasks))
+        await asyncio.gather(stream.send(found), stream.send(np.full(MIB, 7)))
+        async with asyncio.timeout(5):
+            return await stream.receive()
+
     async def none(self):
         return 0
 
@@ -283,6 +297,43 @@ async def test_a_plain_actor_serves_others_afterwards(plain):
         assert await stream.receive() == 2
         await stream.send_eof()
     assert await later == "MainThread"
+
+
+async def test_asyncio_code_may_time_out_and_gather(talker):
+    async with trayray.open_stream(talker.asyncio_ways) as stream:
+        assert await stream.receive() == "ready"
+        await stream.send(1)
+        await stream.send(2)
+        found = [await stream.receive() for _ in range(2)]
+        numbers, array = sorted(found, key=len)
+        assert numbers == [1, 2]
+        assert array.sum() == 7 * MIB
+        await stream.send(3)
+        await stream.send_eof()
+    assert stream.result == 3
+
+
+async def test_several_tasks_share_an_end(talker):
+    """Each item is received once, and what was sent by several is complete."""
+    found = []
+
+    async def take(stream):
+        found.extend([item async for item in stream])
+
+    async with trayray.open_stream(talker.echo) as stream:
+        async with trio.open_nursery() as takers:
+            for _ in range(3):
+                takers.start_soon(take, stream)
+            async with trio.open_nursery() as senders:
+                for number in range(4):
+                    senders.start_soon(_send_some, stream, range(number * 100, number * 100 + 50))
+            await stream.send_eof()
+    assert sorted(found) == sorted(number * 100 + item for number in range(4) for item in range(50))
+
+
+async def _send_some(stream, items):
+    for item in items:
+        await stream.send(item)
 
 
 # ---------------------------------------------------------------- remote functions

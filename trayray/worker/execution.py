@@ -209,11 +209,6 @@ class Executor:
         self.flush_all()
         self._read_ready(self._poller.poll())
 
-    def read_for_stream(self) -> None:
-        """Read what comes from callers next, for a method that waits for its stream in the main thread."""
-        self.flush_all()
-        self._read_ready(_await_readable(self._poller))
-
     def _read_ready(self, ready: list[tuple[int, int]]) -> None:
         for descriptor, _ in ready:
             if descriptor == self._wakeup:
@@ -223,12 +218,6 @@ class Executor:
                 connection = self.connections.get(descriptor)
                 if connection is not None:
                     self._read(connection)
-
-    def read(self, connection: Connection) -> None:
-        """Take in what a caller has sent, in the loop's thread."""
-        with self.lock:
-            self._read(connection)
-        self._wake_main_thread()
 
     def _read(self, connection: Connection) -> None:
         messages = connection.link.receive_nowait()
@@ -512,12 +501,6 @@ class Executor:
         """Run calls in pools of threads from now on: one pool a concurrency group."""
         for name, size in {"": max_concurrency, **groups}.items():
             self._pools[name] = ThreadPoolExecutor(size, thread_name_prefix=f"ray-{name or 'default'}")
-
-
-@may_be_interrupted
-def _await_readable(poller: select.epoll) -> list[tuple[int, int]]:
-    """What can be read. User code waits here, and may be interrupted."""
-    return poller.poll()
 
 
 def _raise(request: ExitRequested) -> NoReturn:

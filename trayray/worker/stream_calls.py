@@ -97,7 +97,9 @@ class StreamCalls:
                     await trio.lowlevel.wait_readable(connection.link.fileno())
                 except trio.ClosedResourceError:
                     return
-                executor.read(connection)
+                with executor.lock:
+                    executor._read(connection)
+                executor._wake_main_thread()  # for whatever else has come
 
     @contextmanager
     def _endpoint(self, call: Call, send: Send) -> Generator[Endpoint]:

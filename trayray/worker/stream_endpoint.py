@@ -8,6 +8,7 @@ Not here: what users hold (``streams``), which call a message belongs to (``stre
 
 from __future__ import annotations
 
+import select
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -346,7 +347,8 @@ class Endpoint:
         assert executor is not None, "only methods and tasks block"
         if executor.is_main_thread():  # which reads the links itself
             while blocked():
-                executor.read_for_stream()
+                executor.flush_all()
+                executor._read_ready(_await_readable(executor._poller))
             return
         changed = threading.Event()
         if self._register(waiters, changed.set, blocked):
@@ -354,6 +356,11 @@ class Endpoint:
                 _wait(changed)
             finally:
                 self._forget(waiters, changed.set)
+
+
+@may_be_interrupted
+def _await_readable(poller: select.epoll) -> list[tuple[int, int]]:
+    return poller.poll()
 
 
 @may_be_interrupted

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from trayray.native.cluster import connect, open_cluster
     from trayray.native.completion import as_completed
     from trayray.native.nursery import open_nursery
+    from trayray.native.streams import open_stream
     from trayray.runtime_context import (
         RESTORE_WORKER_MODE,
         SCRIPT_MODE,
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from trayray.worker.generators import DynamicObjectRefGenerator, ObjectRefGenerator
     from trayray.worker.references import ObjectRef
     from trayray.worker.references import ObjectRef as ObjectID
+    from trayray.worker.streams import BlockingStream, Stream
 
 _HOMES = {
     "trayray.actor": "ActorHandle",
@@ -94,9 +96,11 @@ _HOMES = {
     "trayray.native.cluster": "connect open_cluster",
     "trayray.native.completion": "as_completed",
     "trayray.native.nursery": "open_nursery",
+    "trayray.native.streams": "open_stream",
     "trayray.runtime_context": "RESTORE_WORKER_MODE SCRIPT_MODE SPILL_WORKER_MODE WORKER_MODE get_runtime_context",
     "trayray.worker.generators": "DynamicObjectRefGenerator ObjectRefGenerator",
     "trayray.worker.references": "ObjectRef",
+    "trayray.worker.streams": "BlockingStream Stream",
 }
 #: Where each lazily loaded name lives.
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -144,6 +148,7 @@ __all__ = (
     "ActorClassID",
     "ActorHandle",
     "ActorID",
+    "BlockingStream",
     "ClusterID",
     "DynamicObjectRefGenerator",
     "FunctionID",
@@ -154,6 +159,7 @@ __all__ = (
     "ObjectRef",
     "ObjectRefGenerator",
     "PlacementGroupID",
+    "Stream",
     "TaskID",
     "UniqueID",
     "WorkerID",
@@ -187,6 +193,7 @@ __all__ = (
     "open_actor",
     "open_cluster",
     "open_nursery",
+    "open_stream",
     "put",
     "remote",
     "remote_function",

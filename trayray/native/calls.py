@@ -20,7 +20,7 @@ import trio
 from trayray.api.actor_class import ActorMethod
 from trayray.api.remote_function import BoundFunction, RemoteFunction
 from trayray.api.session import session
-from trayray.exceptions import RaySystemError, TaskCancelledError
+from trayray.exceptions import PendingCallsLimitExceeded, RaySystemError, TaskCancelledError
 from trayray.native.failures import FailureKey, failure_of
 from trayray.wire.messages import ERROR, Value
 from trayray.worker.awaiting import trio_is_awaited
@@ -118,6 +118,23 @@ class RemoteCall:
                 "decorate a function with @trayray.remote, or @trayray.task if it is async"
             )
         return target._watched(self, args, kwargs)
+
+    async def make_in_turn(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """`make`, as soon as the actor has room for the call (``max_pending_calls``)."""
+        target = _target(function)
+        info = target._handle._ray_info if isinstance(target, ActorMethod) else None
+        if info is None or not info.max_pending_calls:
+            return self.make(function, args, kwargs)
+        mailbox = self._core.actors.client(info.actor_id, ordered=info.ordered).mailbox
+        began = trio.current_time()
+        while True:
+            await mailbox.room(info.max_pending_calls)
+            self._seconds -= trio.current_time() - began
+            began = trio.current_time()
+            try:
+                return self.make(function, args, kwargs)
+            except PendingCallsLimitExceeded:  # another thread was quicker
+                await trio.lowlevel.checkpoint()
 
     # --- `Watch` ---
 
@@ -281,7 +298,7 @@ async def call(function: Any, /, *args: Any, **kwargs: Any) -> Any:
         TypeError: not remote, a generator, or arguments that do not fit.
     """
     made = RemoteCall(seconds_left())
-    result = made.make(function, args, kwargs)
+    result = await made.make_in_turn(function, args, kwargs)
     if isinstance(result, ObjectRefGenerator):
         made.cancel()
         await made.gone()

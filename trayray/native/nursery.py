@@ -100,7 +100,7 @@ class Nursery:
         self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, task_status: trio.TaskStatus[Any]
     ) -> None:
         call = RemoteCall(self._seconds_left(), starts=True)
-        call.make(function, args, kwargs)
+        await call.make_in_turn(function, args, kwargs)
         try:
             await call.ready.wait()
         except trio.Cancelled:

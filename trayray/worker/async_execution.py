@@ -23,7 +23,7 @@ import trio
 
 from trayray.core.cancellation import Step
 from trayray.link.aio_loop import open_aio_loop
-from trayray.wire.messages import Define, Done, Push
+from trayray.wire.messages import Define, Done, Push, StreamMessage
 from trayray.worker.awaiting import bring
 from trayray.worker.calls import Call
 from trayray.worker.cancelled_calls import CancelledCalls, Request
@@ -34,6 +34,7 @@ from trayray.worker.current import running
 from trayray.worker.execution import Executor, unknown_group
 from trayray.worker.exits import ExitRequested, exit_request
 from trayray.worker.leaving import CALLS_SHARE, PATIENCE, calls_user_code
+from trayray.worker.parking import Parking
 from trayray.worker.yielding import Flows, Send, run_async_generator, stepped
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 class CallTask:
     """What ``asyncio.current_task()`` returns inside a call: asyncio's view of a Trio task."""
 
+    #: Its code may yield a `Parking`.
+    parks = True
+
     def __init__(self, coroutine: Coroutine[Any, Any, Any], name: str, scope: trio.CancelScope) -> None:
         self._coroutine = coroutine
         self._name = name
@@ -50,8 +54,8 @@ class CallTask:
         self._requests = 0
         #: CancelledError is due at the next step.
         self.must_cancel = False
-        #: The asyncio future that the coroutine waits for.
-        self.waiting_for: asyncio.Future[Any] | None = None
+        #: The asyncio future, or the like, that the coroutine waits for.
+        self.waiting_for: asyncio.Future[Any] | Parking | None = None
         #: The Trio task, while the coroutine waits in Trio.
         self.in_trio: trio.lowlevel.Task | None = None
         self._finished = False
@@ -151,7 +155,14 @@ def _drive(
         step = coroutine.send
         from_trio = False
         try:
-            if isinstance(yielded, asyncio.Future):
+            if type(yielded) is Parking:
+                task.waiting_for = yielded
+                if task.must_cancel:
+                    task.must_cancel = False
+                    yielded.cancel()
+                yield from yielded.wait_in_trio().__await__()
+                value = None
+            elif isinstance(yielded, asyncio.Future):
                 future = cast("asyncio.Future[Any]", yielded)
                 future._asyncio_future_blocking = False
                 task.waiting_for = future
@@ -421,6 +432,8 @@ class AsyncExecutor:
                     self._accept(connection, message)
                 elif type(message) is Define:
                     self._executor.define(connection, message)
+                elif isinstance(message, StreamMessage):
+                    self._executor.streams.handle(message)
         connection.link.close()
 
     def _accept(self, connection: Connection, push: Push) -> None:
@@ -450,7 +463,9 @@ class AsyncExecutor:
         else:
             self.in_progress += 1
             try:
-                done = await self._run(call, partial(self._reply, connection))
+                # What a stream carries is sent at once and from any thread; the reply comes after it.
+                send = connection.send if call.push.window else partial(self._reply, connection)
+                done = await self._run(call, send)
             finally:
                 self.in_progress -= 1
                 if self._end is not None:
@@ -472,6 +487,10 @@ class AsyncExecutor:
         args, kwargs = call.arguments()
         if call.push.starts:
             kwargs = with_status(call, kwargs, send)
+        if call.push.window:
+            register = partial(self._register, call)
+            drive = partial(run_coroutine, name=call.running.name, register=register, seconds=call.seconds_left)
+            return await self._executor.streams.run_in_loop(call, function, args, kwargs, send, drive)
         result = function(*args, **kwargs)
         del pins, args, kwargs
         register = partial(self._register, call)

@@ -26,6 +26,7 @@ from trayray.wire.messages import ERROR, Value
 from trayray.worker.awaiting import trio_is_awaited
 from trayray.worker.call_values import take_result
 from trayray.worker.current import core_worker, running
+from trayray.worker.generators import ObjectRefGenerator
 from trayray.worker.references import AnyRef, ObjectRef
 from trayray.worker.wake import Wake
 
@@ -97,6 +98,7 @@ class RemoteCall:
         self._starts = starts
         self._over = Wake()
         self._call: PendingTask
+        self.is_made = False
         #: Who answers for the code that makes the call.
         self._outer: Watcher | None = None
         #: Set when it is ready, or has ended without.
@@ -141,6 +143,7 @@ class RemoteCall:
 
     def made(self, call: PendingTask) -> None:
         self._call = call
+        self.is_made = True
         self._outer = call.watcher
         call.watcher = self
         left = math.inf if call.deadline is None else call.deadline
@@ -179,7 +182,7 @@ class RemoteCall:
         try:
             await self._over.wait()
         except trio.Cancelled:
-            self._core.call_soon(self._cancel)
+            self.cancel()
             # Nothing of the call may be left when this returns. The ladder of cancellation bounds it.
             limit = 4 * self._core.cancellations.grace + 2 * self._core.cleanup_seconds + _BROKEN_AFTER
             with trio.CancelScope(shield=True, deadline=trio.current_time() + limit) as scope:
@@ -191,6 +194,10 @@ class RemoteCall:
             value = self._value
             if value.kind == ERROR and isinstance(failure_of(value)[0], TaskCancelledError):
                 raise
+
+    def cancel(self) -> None:
+        """The call is not wanted any more; `gone` follows."""
+        self._core.call_soon(self._cancel)
 
     def _cancel(self) -> None:
         core = self._core
@@ -292,6 +299,13 @@ async def call(function: Any, /, *args: Any, **kwargs: Any) -> Any:
     """
     made = RemoteCall(seconds_left())
     result = await made.make_in_turn(function, args, kwargs)
+    if isinstance(result, ObjectRefGenerator):
+        made.cancel()
+        await made.gone()
+        raise TypeError(
+            f"{made.name}() is a generator: start it by a nursery and iterate over what `start_soon` returns, "
+            "`async for ref in generator`"
+        )
     await made.gone()
     failed = await made.failure()
     if failed is not None:
@@ -300,12 +314,7 @@ async def call(function: Any, /, *args: Any, **kwargs: Any) -> Any:
         return tuple([await ref for ref in cast("list[ObjectRef[Any]]", result)])
     if result is None:
         return None
-    if type(result) is _REF:
-        return await result
-    raise TypeError(
-        f"{made.name}() is a generator: start it by a nursery and iterate over what `start_soon` returns, "
-        "`async for ref in generator`"
-    )
+    return await result
 
 
 def time_left() -> float:

@@ -253,6 +253,8 @@ def run_async_task(call: Call, result: Any, send: Send, flows: Flows, cancelled:
                     if rest is not None:
                         raise rest from None
                     return None  # no further: the loop's own nursery would wrap it
+                finally:
+                    _close_unawaited(result)
 
     done = trio.run(main)
     if done is None:
@@ -277,6 +279,12 @@ async def run_awaitable(awaitable: Awaitable[Any]) -> Any:
         return await awaitable
 
     return await run_coroutine(await_it(), "shutdown", lambda _: None)
+
+
+def _close_unawaited(result: object) -> None:
+    """A call that was cancelled before its first step has not begun to await the user's coroutine, and never will."""
+    if type(result) is _COROUTINE:
+        cast("Coroutine[Any, Any, Any]", result).close()
 
 
 @calls_user_code
@@ -490,7 +498,10 @@ class AsyncExecutor:
             return call.done(await run_coroutine(result, call.running.name, register, call.seconds_left))
         if call.streams or inspect.isawaitable(result) or inspect.isasyncgen(result):
             coroutine = finished(call, result, send, self._executor.flows)
-            return await run_coroutine(coroutine, call.running.name, register, call.seconds_left)
+            try:
+                return await run_coroutine(coroutine, call.running.name, register, call.seconds_left)
+            finally:
+                _close_unawaited(result)
         return call.done(result)
 
     def _register(self, call: Call, task: CallTask) -> None:

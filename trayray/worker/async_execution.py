@@ -335,6 +335,13 @@ class AsyncExecutor:
             self._executor.leaving.begin()
             self._context.run(self._nursery.start_soon, self._leave, end)
 
+    def abort(self, end: ExitRequested) -> None:
+        """End at once: everything is cancelled, nothing is answered, nothing else runs (main thread)."""
+        self._end = self._end or end
+        self._starts = False
+        self._over = True
+        self._nursery.cancel_scope.cancel()
+
     async def _leave(self, end: ExitRequested) -> None:
         leaving = self._executor.leaving
         if end.patient:

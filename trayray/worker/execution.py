@@ -36,7 +36,7 @@ from trayray.wire.messages import (
 )
 from trayray.worker.calls import Call, Target
 from trayray.worker.cancelled_calls import CancelledCalls
-from trayray.worker.cancelling import Region, Steps, may_be_interrupted
+from trayray.worker.cancelling import CallRegions, MainRegion, Region, Steps, may_be_interrupted
 from trayray.worker.connections import Connection, PooledCall
 from trayray.worker.current import actor_self, running
 from trayray.worker.exits import ExitRequested, exit_request
@@ -67,15 +67,19 @@ class Executor:
     """What a worker's main thread does."""
 
     leaving: Leaving
+    #: How what runs is shown: as the process's title, and before its lines of output.
+    show_title = staticmethod(set_title)
+    show_source = staticmethod(set_output_name)
 
-    def __init__(self, core: CoreWorker) -> None:
+    def __init__(self, core: CoreWorker, region: CallRegions | None = None) -> None:
+        """``region``: user code in the calling thread, if that is not the process's main thread."""
         self.core = core
         core.executor = self
         #: Guards `queue`, reading from connections, and held replies.
         self.lock = threading.RLock()
         self.queue: deque[tuple[Connection, Push]] = deque()
         self.connections: dict[int, Connection] = {}
-        self.cancelled = CancelledCalls(self)
+        self.cancelled = CancelledCalls(self, MainRegion() if region is None else region)
         #: What the main thread took out of the queue last, until it has ended. Guarded by the lock.
         self.taken: tuple[Connection, Push] | None = None
         self._main_thread = threading.get_ident()
@@ -310,14 +314,14 @@ class Executor:
             return call.cancelled(Step.PENDING)
         state = call.running
         token = running.set(state)
-        set_title(state.name)
+        self.show_title(state.name)
         if actor_self() is None:
             self.core.omp_threads.follow(state.resources)
             define = call.target.define
             if define.placement_group or self.core.captured:
                 state.placement_group = define.placement_group
                 self.core.capture(define.placement_group if define.captures else b"")
-            set_output_name(state.name)
+            self.show_source(state.name)
         started = time.time()
         ok = False
         try:
@@ -467,7 +471,11 @@ class Executor:
     def use_threads(self, max_concurrency: int, groups: dict[str, int]) -> None:
         """Run calls in pools of threads from now on: one pool a concurrency group."""
         for name, size in {"": max_concurrency, **groups}.items():
-            self._pools[name] = ThreadPoolExecutor(size, thread_name_prefix=f"ray-{name or 'default'}")
+            self._pools[name] = self._new_pool(size, f"ray-{name or 'default'}")
+
+    @staticmethod
+    def _new_pool(size: int, name: str) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(size, thread_name_prefix=name)
 
 
 def _raise(request: ExitRequested) -> NoReturn:

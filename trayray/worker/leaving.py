@@ -78,10 +78,13 @@ class Leaving:
         return (
             self._begun
             or self._hook() is not None
-            or atexit._ncallbacks() > self._own_handlers
+            or self._has_exit_handlers()
             or self._executor.calls_in_loop() > 0
             or any(_has_blocks(frame) for frame in self._frames_of_calls())
         )
+
+    def _has_exit_handlers(self) -> bool:
+        return atexit._ncallbacks() > self._own_handlers
 
     def _frames_of_calls(self) -> Iterator[FrameType]:
         """Where the threads that execute calls are; those of other threads are not known to end."""
@@ -103,8 +106,11 @@ class Leaving:
             delay = max(delay, _LOOP_SECONDS)
         await trio.sleep(delay)
         while not (self._begun or self._interrupted):
-            signal.pthread_kill(self._thread, _SIGNAL)
+            self._reach_thread()
             await trio.sleep(_REPEAT_SECONDS)
+
+    def _reach_thread(self) -> None:
+        signal.pthread_kill(self._thread, _SIGNAL)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         """Raise KeyboardInterrupt in user code, once; the signal is repeated when it comes at another moment."""

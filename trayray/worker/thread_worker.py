@@ -1,0 +1,190 @@
+"""A worker in a process that is not its own: its user code runs in a thread, beside the driver's and other workers'.
+
+What a worker process does to its process is left out: signals, title, output, directory, environment, exit handlers.
+Such a worker cannot be killed. What is not wanted any more is interrupted, and abandoned if it goes on: it is dead for
+everybody else, and the thread is remembered until it ends.
+Not here: when such a worker starts and ends (``node.worker_threads``), worker processes (``main``).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from trayray.core.cancellation import Step
+from trayray.worker.core_worker import CoreConfig, CoreWorker
+from trayray.worker.daemon_pool import DaemonPool
+from trayray.worker.execution import Executor
+from trayray.worker.exits import ExitRequested
+from trayray.worker.leaving import Leaving, _is_user_code, interrupt_thread
+from trayray.worker.main import Worker
+from trayray.worker.omp_threads import SharedEnvironment
+from trayray.worker.thread_regions import ThreadRegions, end_wait
+
+if TYPE_CHECKING:
+    import socket
+
+    from trayray.core.leaving import WorkerSettings
+    from trayray.gcs.client import GcsClient
+    from trayray.link.network import NodeNetwork
+    from trayray.wire.messages import Hello
+
+
+class ThreadExecutor(Executor):
+    """An executor whose main thread is any thread."""
+
+    #: The thread's name, which debuggers show, is what the title of a process is.
+    show_title = staticmethod(lambda name: _name_thread(f"ray::{name}"))
+    show_source = staticmethod(lambda name: None)
+
+    def __init__(self, core: CoreWorker) -> None:
+        super().__init__(core, ThreadRegions(core))
+
+    _new_pool = staticmethod(DaemonPool)
+
+    def adopt_thread(self) -> None:
+        """The calling thread is the worker's main thread."""
+        self._main_thread = threading.get_ident()
+
+    def order(self, work: Callable[[], None]) -> None:
+        with suppress(trio.RunFinishedError):  # of an asynchronous actor: it is about to leave
+            super().order(work)
+
+    def cancel(self, task: bytes, step: Step, *, recursive: bool, force: bool) -> None:
+        with suppress(trio.RunFinishedError):
+            super().cancel(task, step, recursive=recursive, force=force)
+
+    def add_connection(self, hello: Hello, sock: socket.socket) -> None:
+        with suppress(trio.RunFinishedError):
+            super().add_connection(hello, sock)
+
+    def abandon(self, end: ExitRequested) -> None:
+        """Have the thread end, as soon as it is not in user code; nothing in the runtime holds it up (loop)."""
+        with suppress(trio.RunFinishedError):
+            if self._async is None:
+                self.order(lambda: _raise(end))
+            else:
+                self._async[1].run_sync_soon(self._async[0].abort, end)
+        self._resumed.set()
+        self.flows.let_all_go()
+        for pool in self._pools.values():
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def hang_up(self) -> None:
+        """The links of all callers end (loop)."""
+        with self.lock:
+            connections = list(self.connections.values())
+        for connection in connections:
+            connection.link.close()
+
+    def close(self) -> None:
+        """Nobody waits for calls any more, and nobody wakes who does: let go of descriptors."""
+        self._poller.close()
+        os.close(self._wakeup)
+
+
+class ThreadLeaving(Leaving):
+    """The end of a worker whose process lives on: exit handlers and children are not its own."""
+
+    def _has_exit_handlers(self) -> bool:
+        return False
+
+    def _run_exit_handlers(self) -> None:
+        """They are the driver's."""
+
+    def adopt_thread(self) -> None:
+        """The calling thread is the worker's main thread."""
+        self._thread = threading.get_ident()
+
+    def _reach_thread(self) -> None:
+        self._interrupted = interrupt_user_code(self._core, self._thread)
+
+
+class ThreadWorker(Worker):
+    """One worker."""
+
+    executor: ThreadExecutor
+    leaving: ThreadLeaving
+
+    def __init__(self, config: CoreConfig, network: NodeNetwork, settings: WorkerSettings, gcs: GcsClient) -> None:
+        base = int.from_bytes(os.urandom(8), "little")
+        core = CoreWorker(config, network=network, random_base=base, gcs=gcs)
+        core.omp_threads = SharedEnvironment()
+        executor = ThreadExecutor(core)
+        super().__init__(core, executor, ThreadLeaving(core, executor, settings))
+        self._ended = False
+        #: Why it has ended, once it has by itself.
+        self.reason = ""
+        #: Where `run` is called, once that has begun.
+        self.threads: list[threading.Thread] = []
+        #: The thread and the loop: whoever is the last to let go closes the descriptors.
+        self._users = 2
+        self._lock = threading.Lock()
+
+    def run(self) -> None:
+        """Serve until the end; in the thread whose worker this is."""
+        self.executor.adopt_thread()
+        self.leaving.adopt_thread()
+        try:
+            end = self.executor.run()
+            if not self._ended:
+                self.leaving.clean_up(end)
+                self.reason = end.reason
+        except BaseException as error:  # noqa: BLE001 -- the last frame of the thread
+            if not self._ended:  # else it is an interruption that has come late
+                traceback.print_exc()
+                self.reason = f"its thread has failed: {type(error).__name__}: {error}"
+
+    # --- the loop's thread ---
+
+    def end(self, reason: str) -> None:
+        """The core worker has ended, and so has the worker for everybody else: its threads shall end (once)."""
+        self._ended = True
+        self.executor.abandon(ExitRequested(reason))
+        self.executor.hang_up()
+        arena = getattr(self.core, "arena", None)
+        if arena is not None:  # it has joined the node
+            arena.close()
+        self.let_go()
+        if not self.threads:
+            self.let_go()
+
+    def let_go(self) -> None:
+        """The loop, or the thread, does not touch the executor any more."""
+        with self._lock:
+            self._users -= 1
+            last = self._users == 0
+        if last:
+            self.executor.close()
+
+    def all_threads(self) -> list[threading.Thread]:
+        """The threads that execute its calls and have not ended."""
+        pools: list[ThreadPoolExecutor] = list(self.executor._pools.values())
+        threads = [*self.threads, *(thread for pool in pools for thread in pool._threads)]
+        return [thread for thread in threads if thread.is_alive()]
+
+
+def interrupt_user_code(core: CoreWorker, thread: int) -> bool:
+    """Raise KeyboardInterrupt in a thread; False if it is not in user code just now, or has ended (loop)."""
+    frame = sys._current_frames().get(thread)
+    if frame is None or not _is_user_code(frame):
+        return False
+    interrupt_thread(thread)
+    end_wait(core, thread)
+    return True
+
+
+def _name_thread(name: str) -> None:
+    threading.current_thread().name = name
+
+
+def _raise(end: ExitRequested) -> Any:
+    raise end

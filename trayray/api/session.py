@@ -216,7 +216,7 @@ def connect_in_process(config: Any, job_config: Any, *, print_logs: bool) -> Con
     Raises:
         ImportError, OSError, ValueError: the settings cannot be had on this machine.
     """
-    from trayray.node.in_process import InProcessNode, open_in_process_node
+    from trayray.node.in_process import open_in_process_node
 
     nodes: list[InProcessNode] = []
 

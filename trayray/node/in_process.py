@@ -65,8 +65,8 @@ class InProcessNode:
             names = ", ".join(sorted(self._workers.left))
             warnings.warn(
                 f"threads of the cluster in this process still run: {names}. Their code was interrupted, but is in C "
-                "code, waits there, or has swallowed KeyboardInterrupt. They end with the process at the latest; worker "
-                "processes, the default mode, could have been killed.",
+                "code, waits there, or has swallowed KeyboardInterrupt. They end with the process at the latest; "
+                "worker processes, the default mode, could have been killed.",
                 RuntimeWarning,
                 stacklevel=3,
             )

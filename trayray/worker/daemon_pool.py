@@ -22,6 +22,8 @@ class DaemonPool(ThreadPoolExecutor):
         self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
         self._context = contextvars.copy_context()
         self._guard = threading.Lock()
+        self._started: set[threading.Thread] = set()
+        self._threads = self._started
         self._idle = 0
         self._over = False
 
@@ -38,10 +40,10 @@ class DaemonPool(ThreadPoolExecutor):
             self._work.put((future, lambda: function(*args, **kwargs)))
             if self._idle:
                 self._idle -= 1
-            elif len(self._threads) < self._max_workers:
-                name = f"{self._thread_name_prefix}_{len(self._threads)}"
+            elif len(self._started) < self._max_workers:
+                name = f"{self._thread_name_prefix}_{len(self._started)}"
                 thread = threading.Thread(target=self._context.copy().run, args=(self._run,), name=name, daemon=True)
-                self._threads.add(thread)
+                self._started.add(thread)
                 thread.start()
         return future
 
@@ -68,7 +70,7 @@ class DaemonPool(ThreadPoolExecutor):
                 self._drop()
             self._work.put(None)
         if wait:
-            for thread in list(self._threads):
+            for thread in list(self._started):
                 thread.join()
 
     def _drop(self) -> None:

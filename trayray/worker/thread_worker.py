@@ -41,14 +41,21 @@ if TYPE_CHECKING:
 class ThreadExecutor(Executor):
     """An executor whose main thread is any thread."""
 
-    #: The thread's name, which debuggers show, is what the title of a process is.
-    show_title = staticmethod(lambda name: _name_thread(f"ray::{name}"))
-    show_source = staticmethod(lambda name: None)
-
     def __init__(self, core: CoreWorker) -> None:
         super().__init__(core, ThreadRegions(core))
 
-    _new_pool = staticmethod(DaemonPool)
+    @staticmethod
+    def show_title(name: str) -> None:
+        """The thread's name, which debuggers show, is what the title of a process is."""
+        threading.current_thread().name = f"ray::{name}"
+
+    @staticmethod
+    def show_source(name: str) -> None:
+        """What is printed goes where the driver's output goes, without names."""
+
+    @staticmethod
+    def _new_pool(size: int, name: str) -> ThreadPoolExecutor:
+        return DaemonPool(size, name)
 
     def adopt_thread(self) -> None:
         """The calling thread is the worker's main thread."""
@@ -180,10 +187,6 @@ def interrupt_user_code(core: CoreWorker, thread: int) -> bool:
     interrupt_thread(thread)
     end_wait(core, thread)
     return True
-
-
-def _name_thread(name: str) -> None:
-    threading.current_thread().name = name
 
 
 def _raise(end: ExitRequested) -> Any:

@@ -89,7 +89,7 @@ class Leaving:
     def _frames_of_calls(self) -> Iterator[FrameType]:
         """Where the threads that execute calls are; those of other threads are not known to end."""
         threads = {self._thread, *(call.thread for call in list(self._executor.pooled.values()))}
-        return (frame for thread, frame in sys._current_frames().items() if thread in threads)
+        return (frame for thread in threads if (frame := frame_of(thread)) is not None)
 
     def ordered(self, order: Exit) -> None:
         """The node tells this process to leave."""
@@ -181,8 +181,7 @@ class Leaving:
             _join(threads, lambda: self.remaining(PATIENCE))
         for pool in pools:
             pool.shutdown(wait=False, cancel_futures=True)
-        frames = sys._current_frames()
-        busy = {call.thread for call in list(self._executor.pooled.values()) if _has_blocks(frames.get(call.thread))}
+        busy = {call.thread for call in list(self._executor.pooled.values()) if _has_blocks(frame_of(call.thread))}
         for thread in busy:
             interrupt_thread(thread)
         _join((thread for thread in threads if thread.ident in busy), lambda: self.remaining(CALLS_SHARE))
@@ -252,6 +251,14 @@ def _raise(end: BaseException) -> None:
 def _join(threads: Iterable[threading.Thread], remaining: Callable[[], float]) -> None:
     for thread in threads:
         thread.join(remaining())
+
+
+def frame_of(thread: int) -> FrameType | None:
+    """Where a thread is; None when it has ended.
+
+    Nobody keeps the frames of all threads, among which is his own: what their variables hold would live on in a cycle.
+    """
+    return sys._current_frames().get(thread)
 
 
 def interrupt_thread(thread: int) -> None:

@@ -9,7 +9,6 @@ Not here: when such a worker starts and ends (``node.worker_threads``), worker p
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import traceback
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from trayray.worker.core_worker import CoreConfig, CoreWorker
 from trayray.worker.daemon_pool import DaemonPool
 from trayray.worker.execution import Executor
 from trayray.worker.exits import ExitRequested
-from trayray.worker.leaving import Leaving, _is_user_code, interrupt_thread
+from trayray.worker.leaving import Leaving, _is_user_code, frame_of, interrupt_thread
 from trayray.worker.main import Worker
 from trayray.worker.omp_threads import SharedEnvironment
 from trayray.worker.thread_regions import ThreadRegions, end_wait
@@ -181,7 +180,7 @@ class ThreadWorker(Worker):
 
 def interrupt_user_code(core: CoreWorker, thread: int) -> bool:
     """Raise KeyboardInterrupt in a thread; False if it is not in user code just now, or has ended (loop)."""
-    frame = sys._current_frames().get(thread)
+    frame = frame_of(thread)
     if frame is None or not _is_user_code(frame):
         return False
     interrupt_thread(thread)

@@ -23,11 +23,12 @@ from pathlib import Path
 import attrs
 import trio
 
+from trayray.core.leaving import Limits
 from trayray.gcs.client import GcsClient, LocalGcsClient
 from trayray.gcs.control import Gcs
 from trayray.gcs.service import GcsService
 from trayray.link.local_network import LocalNetwork
-from trayray.link.network import NODE
+from trayray.link.network import NODE, NodeNetwork
 from trayray.node.clients import Clients
 from trayray.node.config import NodeConfig
 from trayray.node.description import NodeDescription
@@ -107,19 +108,20 @@ async def open_in_process_node(config: NodeConfig) -> AsyncGenerator[InProcessNo
     network.serve_at_once = raylet.serve_at_once
     raylet.processes = workers = WorkerThreads(network, gcs, worker_settings, raylet.worker_ended)
     raylet.identity = NodeIdentity(node_id, session.name, str(session.sockets), address, config.ip)
-    failure: Exception | None = None
+    failure: BaseException | None = None
     try:
-        async with trio.open_nursery() as root:
-            await root.start(workers.run)
-            await root.start(store.run)
-            await root.start(network.of(node_id).listen, NODE, raylet.accept)
-            await root.start(raylet.run)
+        async with trio.open_nursery() as nursery:
+            services: trio.CancelScope = await nursery.start(_serve, workers, store, network.of(node_id), raylet)
             try:
                 yield InProcessNode(session, network, gcs, raylet, workers)
-            except Exception as error:  # noqa: BLE001 -- raised again below, as it is, and not in a group
+            except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 -- raised below, as it is
                 failure = error
-            await raylet.endings.leave("its cluster, which lived in this process, has ended")
-            root.cancel_scope.cancel()
+            finally:
+                if not nursery.cancel_scope.cancel_called:  # else a service has failed, and nothing works any more
+                    # Workers clean up, whether the block is cancelled or not.
+                    with trio.move_on_after(Limits.of(worker_settings.seconds, 0).total, shield=True):
+                        await raylet.endings.leave("its cluster, which lived in this process, has ended")
+                services.cancel()
     finally:
         try:
             spilling.close()
@@ -129,3 +131,23 @@ async def open_in_process_node(config: NodeConfig) -> AsyncGenerator[InProcessNo
                 shutil.rmtree(session.path, ignore_errors=True)
     if failure is not None:
         raise failure
+
+
+async def _serve(
+    workers: WorkerThreads,
+    store: ObjectStore,
+    network: NodeNetwork,
+    raylet: Raylet,
+    *,
+    task_status: trio.TaskStatus[trio.CancelScope],
+) -> None:
+    """The services, until the scope is cancelled that ``task_status`` is given."""
+    # When the caller is cancelled, workers still clean up, for which they need the node. Whoever has the scope cancels
+    # it when they have, or after a while.
+    with trio.CancelScope(shield=True) as scope:
+        async with trio.open_nursery() as root:
+            await root.start(workers.run)
+            await root.start(store.run)
+            await root.start(network.listen, NODE, raylet.accept)
+            await root.start(raylet.run)
+            task_status.started(scope)

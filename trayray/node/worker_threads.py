@@ -18,11 +18,14 @@ import trio
 from trayray.core.leaving import WorkerSettings
 from trayray.gcs.client import GcsClient
 from trayray.link.local_network import LocalNetwork
+from trayray.link.network import socket_name
 from trayray.node.worker_processes import WorkerProcess
 from trayray.worker.core_worker import CoreConfig, run_core_worker
 from trayray.worker.current import Member, become
 from trayray.worker.thread_worker import ThreadWorker, interrupt_user_code
 
+#: A worker that was killed is gone when its threads are, or after so long: others wait for the news (seconds).
+_GONE_SECONDS = 0.1
 #: Threads that are to end may take so long at the node's end; the driver is told of the others (seconds).
 _END_SECONDS = 1.0
 #: Pauses between two looks at a thread that is to end: the first, and the longest (seconds).
@@ -77,6 +80,10 @@ class WorkerThreads:
                         nursery.start_soon(_see_off, worker)
             self.left = [thread.name for worker in self._abandoned for thread in worker.all_threads()]
 
+    def at(self, address: str) -> WorkerProcess | None:
+        """See `Workers.at`."""
+        return next((worker for worker in self.workers.values() if socket_name(worker.worker_id) == address), None)
+
     def start(self, worker_id: bytes) -> WorkerProcess:
         """Start a worker."""
         record = self.workers[worker_id] = WorkerProcess(worker_id, os.getpid())
@@ -114,9 +121,11 @@ class WorkerThreads:
             del self._lives[worker_id]
             worker.end(record.reason)
             self._abandoned.add(worker)
-            if not self._ending:
-                self._nursery.start_soon(self._forget_when_over, worker)
         await self._network.left(worker_id)
+        with trio.move_on_after(_GONE_SECONDS):
+            await self._forget_when_over(worker)
+        if worker in self._abandoned:
+            self._nursery.start_soon(self._forget_when_over, worker)
         del self.workers[worker_id]
         self._ended(record, record.reason or worker.reason)
 

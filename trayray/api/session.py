@@ -217,15 +217,16 @@ def connect_in_process(config: Any, job_config: Any, *, print_logs: bool) -> Con
     Raises:
         ImportError, OSError, ValueError: the settings cannot be had on this machine.
     """
-    from trayray.node.in_process import open_in_process_node
+    from trayray.node.in_process import job_environment, open_in_process_node
 
     nodes: list[InProcessNode] = []
 
     @contextlib.asynccontextmanager
     async def membership() -> AsyncGenerator[tuple[CoreWorker, Path]]:
-        async with open_in_process_node(config) as node:
-            nodes.append(node)
-            yield node.driver(print_logs=print_logs), node.session.path
+        with job_environment(job_config):
+            async with open_in_process_node(config) as node:
+                nodes.append(node)
+                yield node.driver(print_logs=print_logs), node.session.path
 
     connection = _join(membership, job_config, None)
     connection.in_process = nodes[0]

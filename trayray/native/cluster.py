@@ -165,12 +165,13 @@ async def _joined(
 
 @asynccontextmanager
 async def _opened_in_process(config: NodeConfig, job: Any, log_to_driver: bool | None) -> AsyncGenerator[Cluster]:
-    from trayray.node.in_process import open_in_process_node
+    from trayray.node.in_process import job_environment, open_in_process_node
 
-    async with open_in_process_node(config) as node:
-        core = node.driver(print_logs=_shows_logs(log_to_driver))
-        async with _belonging(core, node.session.path, job, None) as cluster:
-            yield cluster
+    with job_environment(job):
+        async with open_in_process_node(config) as node:
+            core = node.driver(print_logs=_shows_logs(log_to_driver))
+            async with _belonging(core, node.session.path, job, None) as cluster:
+                yield cluster
     node.warn_of_threads()
 
 

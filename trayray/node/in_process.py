@@ -16,8 +16,8 @@ from __future__ import annotations
 import os
 import shutil
 import warnings
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import attrs
@@ -39,6 +39,7 @@ from trayray.node.spilling import Spilling
 from trayray.node.store import ObjectStore
 from trayray.node.worker_threads import WorkerThreads
 from trayray.version import __version__
+from trayray.wire.messages import JobConfig
 from trayray.wire.proto.trayray import v1
 from trayray.worker.core_worker import CoreConfig, CoreWorker
 
@@ -71,6 +72,22 @@ class InProcessNode:
                 RuntimeWarning,
                 stacklevel=3,
             )
+
+
+@contextmanager
+def job_environment(job: JobConfig) -> Generator[None]:
+    """Within the block, the environment of this process is that of the job's workers, which live in it."""
+    variables: dict[str, str] = job.runtime_env.get("env_vars", {})
+    before = {name: os.environ.get(name) for name in variables}
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @asynccontextmanager

@@ -98,6 +98,7 @@ class WorkerThreads:
         worker.reason = worker.reason or reason
         life = self._lives.get(worker.worker_id)
         if life is not None:
+            life.worker.executor.hang_up()  # whatever its threads still do, nobody hears of it
             life.worker.core.stop()
             life.scope.cancel()
 

@@ -1,4 +1,4 @@
-"""How tasks, actors and their threads end in a process that goes on: cancelled, killed, in good order, or not at all."""
+"""How tasks, actors and their threads end in a process that goes on: cancelled, killed, in order, or not at all."""
 
 import asyncio
 import sys

@@ -1,6 +1,7 @@
 """How tasks, actors and their threads end in a process that goes on: cancelled, killed, in order, or not at all."""
 
 import asyncio
+import os
 import sys
 import threading
 import time
@@ -48,6 +49,9 @@ class Actor:
     def system_exit(self, code):
         sys.exit(code)
 
+    def crash(self):
+        os._exit(1)
+
     def life(self):
         return trayray.get_runtime_context().was_current_actor_reconstructed
 
@@ -75,6 +79,12 @@ class AsyncActor:
 
     async def block(self):
         spin()
+
+    async def crash(self):
+        os._exit(1)
+
+    async def life(self):
+        return trayray.get_runtime_context().was_current_actor_reconstructed
 
     async def leave(self):
         trayray.actor.exit_actor()
@@ -221,6 +231,32 @@ class Survivor:
                 trayray.put(bytes(10**6))
             except trayray.exceptions.RayError as error:
                 done.append(str(error))
+
+
+# --- crashes ---
+
+
+def test_os_exit_is_a_crash_of_the_worker_alone(ray, tmp_path):
+    @ray.remote(max_retries=1)
+    def crash_once():
+        if not (tmp_path / "crashed").exists():
+            (tmp_path / "crashed").touch()
+            os._exit(3)
+        return "survived"
+
+    assert ray.get(crash_once.remote()) == "survived"
+    (tmp_path / "crashed").unlink()
+    with pytest.raises(ray.exceptions.WorkerCrashedError, match=r"os\._exit\(3\) was called in it"):
+        ray.get(crash_once.options(max_retries=0).remote())
+
+
+@pytest.mark.parametrize("kind", [Actor, AsyncActor])
+def test_os_exit_in_an_actor(ray, kind):
+    actor = ray.remote(kind).options(max_restarts=1).remote()
+    with pytest.raises(ray.exceptions.ActorUnavailableError):
+        ray.get(actor.crash.remote())
+    assert eventually(lambda: _life_if_there(ray, actor))
+    assert done == []  # no hook
 
 
 # --- ends in good order ---

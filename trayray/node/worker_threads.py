@@ -10,7 +10,9 @@ from __future__ import annotations
 import os
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, suppress
+from typing import NoReturn
 
 import attrs
 import trio
@@ -21,7 +23,7 @@ from trayray.link.local_network import LocalNetwork
 from trayray.link.network import socket_name
 from trayray.node.worker_processes import WorkerProcess
 from trayray.worker.core_worker import CoreConfig, run_core_worker
-from trayray.worker.current import Member, become
+from trayray.worker.current import Member, become, this_member
 from trayray.worker.thread_worker import ThreadWorker, interrupt_user_code
 
 #: A worker that was killed is gone when its threads are, or after so long: others wait for the news (seconds).
@@ -30,6 +32,10 @@ _GONE_SECONDS = 0.1
 _END_SECONDS = 1.0
 #: Pauses between two looks at a thread that is to end: the first, and the longest (seconds).
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.0005, 0.05
+
+
+class WorkerVanished(BaseException):
+    """``os._exit`` was called in a thread, which has to leave what it executes: its worker is no more."""
 
 
 @attrs.define(eq=False)
@@ -65,12 +71,13 @@ class WorkerThreads:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Until cancelled; then until the workers' threads have ended, for a while."""
         try:
-            async with trio.open_nursery() as self._nursery:
-                task_status.started()
-                try:
-                    await trio.sleep_forever()
-                finally:
-                    self._ending = True
+            with self._taking_exits():
+                async with trio.open_nursery() as self._nursery:
+                    task_status.started()
+                    try:
+                        await trio.sleep_forever()
+                    finally:
+                        self._ending = True
         finally:
             # Whoever leaves the node finds its threads gone: they end within milliseconds, unless they are in C code
             # or do not want to, which this does not wait for any longer.
@@ -101,6 +108,35 @@ class WorkerThreads:
             life.worker.executor.hang_up()  # whatever its threads still do, nobody hears of it
             life.worker.core.stop()
             life.scope.cancel()
+
+    @contextmanager
+    def _taking_exits(self) -> Generator[None]:
+        """Within the block, ``os._exit`` in a worker's code is a crash of that worker, not the end of the program."""
+        program, leave, token = os.getpid(), os._exit, trio.lowlevel.current_trio_token()
+
+        def exit_worker(status: int) -> NoReturn:
+            member = this_member()
+            if member is None or os.getpid() != program:
+                leave(status)
+            worker_id = member.core.config.worker_id
+            life = self._lives.get(worker_id)
+            if life is not None:
+                life.worker.executor.flush_before_exit()
+                life.worker.executor.hang_up()
+                with suppress(trio.RunFinishedError):
+                    token.run_sync_soon(self._crash, worker_id, f"os._exit({status}) was called in it")
+            raise WorkerVanished
+
+        os._exit = exit_worker
+        try:
+            yield
+        finally:
+            os._exit = leave
+
+    def _crash(self, worker_id: bytes, reason: str) -> None:
+        worker = self.workers.get(worker_id)
+        if worker is not None:
+            self.kill(worker, reason)
 
     async def _live(self, record: WorkerProcess) -> None:
         """One worker, from its start to its end."""

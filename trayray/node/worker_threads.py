@@ -105,7 +105,7 @@ class WorkerThreads:
         worker.reason = worker.reason or reason
         life = self._lives.get(worker.worker_id)
         if life is not None:
-            life.worker.executor.hang_up()  # whatever its threads still do, nobody hears of it
+            life.worker.cut_off(worker.reason)
             life.worker.core.stop()
             life.scope.cancel()
 
@@ -121,10 +121,11 @@ class WorkerThreads:
             worker_id = member.core.config.worker_id
             life = self._lives.get(worker_id)
             if life is not None:
+                reason = f"os._exit({status}) was called in it"
                 life.worker.executor.flush_before_exit()
-                life.worker.executor.hang_up()
+                life.worker.cut_off(reason)
                 with suppress(trio.RunFinishedError):
-                    token.run_sync_soon(self._crash, worker_id, f"os._exit({status}) was called in it")
+                    token.run_sync_soon(self._crash, worker_id, reason)
             raise WorkerVanished
 
         os._exit = exit_worker

@@ -73,7 +73,7 @@ class ThreadExecutor(Executor):
             super().add_connection(hello, sock)
 
     def abandon(self, end: ExitRequested) -> None:
-        """Have the thread end, as soon as it is not in user code; nothing in the runtime holds it up (loop)."""
+        """Have the thread end, as soon as it is not in user code; nothing in the runtime holds it up."""
         with suppress(trio.RunFinishedError):
             if self._async is None:
                 self.order(lambda: _raise(end))
@@ -85,7 +85,7 @@ class ThreadExecutor(Executor):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def hang_up(self) -> None:
-        """The links of all callers end (loop)."""
+        """The links of all callers end."""
         with self.lock:
             connections = list(self.connections.values())
         for connection in connections:
@@ -149,13 +149,19 @@ class ThreadWorker(Worker):
                 traceback.print_exc()
                 self.reason = f"its thread has failed: {type(error).__name__}: {error}"
 
-    # --- the loop's thread ---
+    # --- its end ---
+
+    def cut_off(self, reason: str) -> None:
+        """Nobody hears of this worker any more, and it begins nothing more. From any thread; idempotent."""
+        if not self._ended:
+            self._ended = True
+            self.executor.hang_up()
+            self.executor.abandon(ExitRequested(reason))
 
     def end(self, reason: str) -> None:
-        """The core worker has ended, and so has the worker for everybody else: its threads shall end (once)."""
-        self._ended = True
-        self.executor.abandon(ExitRequested(reason))
-        self.executor.hang_up()
+        """The core worker has ended, and so has the worker for everybody else: its threads shall end (loop; once)."""
+        self.cut_off(reason)
+        self.executor.hang_up()  # those who have just connected
         arena = getattr(self.core, "arena", None)
         if arena is not None:  # it has joined the node
             arena.close()

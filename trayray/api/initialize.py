@@ -199,7 +199,7 @@ def is_initialized() -> bool:
 
 def _check_options(options: dict[str, Any], local_mode: bool) -> None:
     if local_mode:
-        raise RuntimeError("local_mode is no longer supported; use a debugger in the worker, or num_cpus=1")
+        raise RuntimeError("local_mode is no longer supported; init(mode='in_process') runs everything in this process")
     unknown = sorted(set(options) - InitOptions.__optional_keys__)
     if unknown:
         raise RuntimeError(f"Unknown keyword argument(s): {', '.join(unknown)}")

@@ -325,12 +325,15 @@ class AsyncExecutor:
         async with open_aio_loop(), trio.open_nursery() as self._nursery:
             token = trio.lowlevel.current_trio_token()
             self._context = contextvars.copy_context()
-            for connection in self._executor.become_async(self, token):
+            connections, orders = self._executor.become_async(self, token)
+            for connection in connections:
                 self._nursery.start_soon(self._read, connection)
             try:
                 await construct()
             except ExitRequested as end:
                 self.finish(end)
+            for order in orders:  # they came while the loop was being opened
+                self.carry_out(order)
             self._nursery.start_soon(self._send_replies)
 
     def add_connection(self, connection: Connection) -> None:

@@ -122,18 +122,27 @@ class Executor:
         self.core.nursery.start_soon(connection.link.run)
         self._poller.register(connection.link.fileno(), select.EPOLLIN | select.EPOLLRDHUP)
 
-    def become_async(self, executor: AsyncExecutor, token: trio.lowlevel.TrioToken) -> list[Connection]:
-        """The main thread runs a loop from now on, which serves the connections: those there are (main thread)."""
+    def become_async(
+        self, executor: AsyncExecutor, token: trio.lowlevel.TrioToken
+    ) -> tuple[list[Connection], list[Callable[[], None]]]:
+        """The main thread runs a loop from now on, which serves the connections (main thread).
+
+        Returns:
+            Those there are, and the orders that the loop has to carry out first.
+        """
         with self.lock:
             self._async = executor, token
-            return list(self.connections.values())
+            orders = list(self._orders)
+            self._orders.clear()
+            return list(self.connections.values()), orders
 
     def order(self, work: Callable[[], None]) -> None:
         """Have the main thread do ``work`` before its next call."""
-        if self._async is not None:
-            self._async[1].run_sync_soon(self._async[0].carry_out, work)
-            return
-        self._orders.append(work)
+        with self.lock:
+            if self._async is not None:
+                self._async[1].run_sync_soon(self._async[0].carry_out, work)
+                return
+            self._orders.append(work)
         self._wake_main_thread()
 
     def reclaim(self, address: str) -> None:

@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import trio
 
@@ -74,11 +74,13 @@ class ThreadExecutor(Executor):
 
     def abandon(self, end: ExitRequested) -> None:
         """Have the thread end, as soon as it is not in user code; nothing in the runtime holds it up."""
-        with suppress(trio.RunFinishedError):
+
+        def give_up() -> None:
             if self._async is None:
-                self.order(lambda: _raise(end))
-            else:
-                self._async[1].run_sync_soon(self._async[0].abort, end)
+                raise end
+            self._async[0].abort(end)
+
+        self.order(give_up)
         self._resumed.set()
         self.flows.let_all_go()
         for pool in self._pools.values():
@@ -192,7 +194,3 @@ def interrupt_user_code(core: CoreWorker, thread: int) -> bool:
     interrupt_thread(thread)
     end_wait(core, thread)
     return True
-
-
-def _raise(end: ExitRequested) -> Any:
-    raise end

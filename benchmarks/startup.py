@@ -3,8 +3,8 @@
     python benchmarks/startup.py [--repeats N]
 
 Times are medians over fresh interpreters. Memory is the proportional set size (PSS) of the idle node, its fork server
-and two workers: what they share is counted once. The driver is not part of the sum. A cluster in the program's own process
-is measured besides.
+and two workers: what they share is counted once. The driver is not part of the sum. A cluster in the program's own
+process is measured besides.
 """
 
 import argparse

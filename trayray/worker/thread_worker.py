@@ -112,6 +112,11 @@ class ThreadLeaving(Leaving):
         """The calling thread is the worker's main thread."""
         self._thread = threading.get_ident()
 
+    @property
+    def interrupted_for(self) -> ExitRequested | None:
+        """The order to leave, if user code was interrupted because of it."""
+        return self._request if self._interrupted else None
+
     def _reach_thread(self) -> None:
         self._interrupted = interrupt_user_code(self._core, self._thread)
 
@@ -142,7 +147,7 @@ class ThreadWorker(Worker):
         self.executor.adopt_thread()
         self.leaving.adopt_thread()
         try:
-            end = self.executor.run()
+            end = self._execute()
             if not self._ended:
                 self.leaving.clean_up(end)
                 self.reason = end.reason
@@ -150,6 +155,15 @@ class ThreadWorker(Worker):
             if not self._ended:  # else it is an interruption that has come late
                 traceback.print_exc()
                 self.reason = f"its thread has failed: {type(error).__name__}: {error}"
+
+    def _execute(self) -> ExitRequested:
+        try:
+            return self.executor.run()
+        except KeyboardInterrupt:  # it was meant for user code that had just returned
+            request = self.leaving.interrupted_for
+            if request is None:
+                raise
+            return request
 
     # --- its end ---
 

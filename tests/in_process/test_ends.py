@@ -33,6 +33,14 @@ def spin():
         done.append("cleaned up")
 
 
+async def async_spin():
+    running.set()
+    try:
+        await trio.sleep_forever()
+    finally:
+        done.append("cleaned up")
+
+
 class Actor:
     def __init__(self, name=""):
         self.name = name
@@ -303,13 +311,25 @@ def test_detached_actors_clean_up_with_the_cluster(fresh_ray):
     assert done == ["detached"]
 
 
-def test_calls_in_progress_are_interrupted_at_shutdown(fresh_ray):
+@pytest.mark.parametrize("function", [spin, async_spin])
+def test_calls_in_progress_are_interrupted_at_shutdown(fresh_ray, function):
     fresh_ray.init(mode="in_process", num_cpus=2)
-    ref = fresh_ray.remote(spin).remote()
+    decorate = trayray.task if function is async_spin else fresh_ray.remote
+    ref = decorate(function).remote()
     running.wait()
-    del ref
     fresh_ray.shutdown()
+    del ref
     assert done == ["cleaned up"]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ray::")]
+
+
+def test_force_ends_an_async_task(ray):
+    ref = trayray.task(async_spin).remote()
+    running.wait()
+    ray.cancel(ref, force=True)
+    with pytest.raises(ray.exceptions.TaskCancelledError):
+        ray.get(ref)
+    eventually(lambda: not [thread for thread in threading.enumerate() if thread.name == "ray::async_spin"])
 
 
 def test_shutdown_in_a_task_does_nothing(ray):

@@ -24,7 +24,7 @@ from trayray.link.network import socket_name
 from trayray.node.worker_processes import WorkerProcess
 from trayray.worker.core_worker import CoreConfig, run_core_worker
 from trayray.worker.current import Member, become, this_member
-from trayray.worker.thread_worker import ThreadWorker, interrupt_user_code
+from trayray.worker.thread_worker import ThreadWorker
 
 #: A worker that was killed is gone when its threads are, or after so long: others wait for the news (seconds).
 _GONE_SECONDS = 0.1
@@ -203,7 +203,7 @@ async def _see_off(worker: ThreadWorker) -> None:
     pause = _FIRST_PAUSE
     while threads := worker.all_threads():
         for thread in threads:
-            if thread not in interrupted and interrupt_user_code(worker.core, thread.ident or 0):
+            if thread not in interrupted and worker.interrupt(thread):
                 interrupted.add(thread)
         await trio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE)

@@ -55,6 +55,16 @@ class CancelledCalls:
         #: The `async def` task that the main thread runs, and its loop.
         self._loop_task: tuple[bytes, LoopTask, trio.lowlevel.TrioToken] | None = None
 
+    @property
+    def has_loop_task(self) -> bool:
+        """Whether the main thread runs an ``async def`` task."""
+        return self._loop_task is not None
+
+    def cancel_loop_task(self) -> bool:
+        """Cancel the ``async def`` task that the main thread runs; False if it runs none (loop thread)."""
+        loop_task = self._loop_task
+        return loop_task is not None and self._cancel_in_loop(loop_task[0])
+
     # --- requests (loop thread) ---
 
     def request(self, task: bytes, step: Step, *, recursive: bool, force: bool) -> None:

@@ -118,7 +118,10 @@ class ThreadLeaving(Leaving):
         return self._request if self._interrupted else None
 
     def _reach_thread(self) -> None:
-        self._interrupted = interrupt_user_code(self._core, self._thread)
+        if self._executor.cancelled.cancel_loop_task():
+            self._interrupted = True
+        else:
+            self._interrupted = interrupt_user_code(self._core, self._thread)
 
 
 class ThreadWorker(Worker):
@@ -192,6 +195,12 @@ class ThreadWorker(Worker):
             last = self._users == 0
         if last:
             self.executor.close()
+
+    def interrupt(self, thread: threading.Thread) -> bool:
+        """End the user code in one of its threads; False if there is none just now (loop)."""
+        if thread in self.threads and self.executor.cancelled.cancel_loop_task():
+            return True
+        return interrupt_user_code(self.core, thread.ident or 0)
 
     def all_threads(self) -> list[threading.Thread]:
         """The threads that execute its calls and have not ended."""

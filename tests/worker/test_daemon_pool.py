@@ -20,7 +20,7 @@ def test_threads_are_daemons_started_as_needed_in_the_pools_context():
     assert {value for value, _ in seen} == {"the maker's"}
     threads = {thread for _, thread in seen}
     assert all(thread.daemon and thread.name.startswith("group_") for thread in threads)
-    assert len(threads) <= 2  # one that has just become idle may not be seen yet
+    assert len(threads) <= 3
     pool.shutdown()
     assert not any(thread.is_alive() for thread in threads)
 

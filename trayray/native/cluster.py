@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack, cast
 import attrs
 import trio
 
-from trayray.api.initialize import InitOptions, _Amounts, _check_options, _find, _job_config
+from trayray.api.initialize import InitOptions, _Amounts, _check_options, _find, _is_in_process, _job_config
 from trayray.api.session import _SWITCH_SECONDS, Connection, NodeProcess, end_node, session, start_node
 from trayray.core.leaving import Limits
 from trayray.link.network import UnixNetwork
@@ -66,14 +66,15 @@ async def open_cluster(
     runtime_env: Mapping[str, Any] | None = None,
     job_config: JobConfig | None = None,
     log_to_driver: bool | None = None,
-    in_process: bool = False,
+    in_process: bool | None = None,
     **kwargs: Unpack[InitOptions],
 ) -> AsyncGenerator[Cluster]:
     """Start a cluster on this machine and belong to it within the block; when the block is left, all of it is gone.
 
     This process's part runs as a task of the caller's Trio loop. Everything that the block has started, in whatever
     process, has ended when it is left, with its cleaning up done. The arguments are those of ``init``. With
-    ``in_process`` all of the cluster lives in this process, the node in this very loop (docs/in_process.md).
+    ``in_process`` all of the cluster lives in this process, the node in this very loop (docs/in_process.md); None: as
+    ``TRAYRAY_MODE`` says.
 
     Raises:
         RuntimeError: not called in Trio, or this process belongs to a cluster already.
@@ -88,7 +89,7 @@ async def open_cluster(
     amounts.check()
     job = _job_config(namespace, runtime_env, job_config)
     config = amounts.node_config(options)
-    if in_process:
+    if _is_in_process(None, None) if in_process is None else in_process:
         async with _opened_in_process(config, job, log_to_driver) as cluster:
             yield cluster
         return

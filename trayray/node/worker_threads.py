@@ -121,7 +121,7 @@ class WorkerThreads:
             worker_id = member.core.config.worker_id
             life = self._lives.get(worker_id)
             if life is not None:
-                reason = f"os._exit({status}) was called in it"
+                reason = f"its worker exited with exit code {status}: os._exit({status}) was called in it"
                 life.worker.executor.flush_before_exit()
                 life.worker.cut_off(reason)
                 with suppress(trio.RunFinishedError):

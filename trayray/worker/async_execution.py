@@ -243,7 +243,11 @@ def run_async_task(call: Call, result: Any, send: Send, flows: Flows, cancelled:
                         raise rest from None
                     return None  # no further: the loop's own nursery would wrap it
 
-    done = trio.run(main)
+    try:
+        done = trio.run(main)
+    finally:
+        if inspect.iscoroutine(result):
+            result.close()  # cancelled before it began, it would be told of as never awaited
     if done is None:
         raise CallCancelled(Step.ASYNC)
     return done

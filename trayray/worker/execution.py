@@ -377,13 +377,17 @@ class Executor:
         args, kwargs = call.arguments()
         if call.push.starts:
             kwargs = with_status(call, kwargs, send)
-        result = region.run(call.push.task, function, args, kwargs)
-        del args, kwargs
         define = call.target.define
         if define.kind == ASYNC_TASK:
             from trayray.worker.async_execution import run_async_task
 
+            result = function(
+                *args, **kwargs
+            )  # nothing runs yet, and a coroutine that an interruption loses is told of
+            del args, kwargs
             return run_async_task(call, result, send, self.flows, self.cancelled)
+        result = region.run(call.push.task, function, args, kwargs)
+        del args, kwargs
         if self.cancelled.calls:
             self.cancelled.checkpoint(call)
         if define.num_returns == 1 and type(result) is not GeneratorType:

@@ -1,6 +1,7 @@
 """How tasks, actors and their threads end in a process that goes on: cancelled, killed, in order, or not at all."""
 
 import asyncio
+import gc
 import os
 import sys
 import threading
@@ -321,6 +322,18 @@ def test_calls_in_progress_are_interrupted_at_shutdown(fresh_ray, function):
     del ref
     assert done == ["cleaned up"]
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ray::")]
+
+
+def test_async_tasks_that_are_cancelled_before_they_begin_lose_no_coroutine(ray):
+    """A lost one would be a warning, which is an error here."""
+    for pause in (0, 0.0005, 0.001, 0.002, 0.004):
+        ref = trayray.task(async_spin).remote()
+        trayray.wait([ref], timeout=pause)
+        ray.cancel(ref)
+        with pytest.raises(ray.exceptions.TaskCancelledError):
+            ray.get(ref)
+        del ref
+        gc.collect()
 
 
 def test_force_ends_an_async_task(ray):

@@ -381,9 +381,8 @@ class Executor:
         if define.kind == ASYNC_TASK:
             from trayray.worker.async_execution import run_async_task
 
-            result = function(
-                *args, **kwargs
-            )  # nothing runs yet, and a coroutine that an interruption loses is told of
+            # It runs nothing yet. An interruption here would lose the coroutine, of which Python tells.
+            result = function(*args, **kwargs)
             del args, kwargs
             return run_async_task(call, result, send, self.flows, self.cancelled)
         result = region.run(call.push.task, function, args, kwargs)

@@ -85,6 +85,7 @@ class OpenStream(Stream[R_co, S_contra], Generic[R_co, S_contra, T_co]):
         call = self._call
         if not (self._endpoint.has_sent_eof or self._endpoint.is_over):
             await call.end()
+            self._endpoint.drop()  # what nobody has taken is freed now, not when the collector comes by
             self._no_result = "was cancelled: the block was left early, without send_eof()"
             self._raise_failure(but=TaskCancelledError)
             return
@@ -105,6 +106,7 @@ class OpenStream(Stream[R_co, S_contra], Generic[R_co, S_contra, T_co]):
     async def _abandon(self, error: BaseException) -> None:
         """The block has raised ``error``, or is being cancelled."""
         await self._call.end()
+        self._endpoint.drop()
         told = self._call.endpoint.has_told
         self._no_result = "has failed" if told else "was cancelled: the block has raised an exception"
         failure = self._call.endpoint.failure()

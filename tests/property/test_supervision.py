@@ -33,6 +33,8 @@ from trayray.model.supervision import ChildPolicy, SupervisorPolicy
 
 NAMES = ("a", "b", "c", "d")
 EXITS = st.sampled_from([Exit(kind, kind.value) for kind in (ExitKind.ABNORMAL, *ExitKind)])
+#: A supervisor's life is long enough to be worth comparing.
+MOSTLY = st.sampled_from([True] * 11 + [False])
 SHUTDOWNS: st.SearchStrategy[Any] = st.sampled_from([5.0, 0.5, "brutal_kill", "infinity"])
 
 
@@ -54,7 +56,8 @@ def policies(draw: st.DrawFn) -> SupervisorPolicy:
     strategy: Any = draw(st.sampled_from(["one_for_one", "one_for_all", "rest_for_one", "simple_one_for_one"]))
     shutdown: Any = st.sampled_from(["never", "any_significant", "all_significant"])
     auto = "never" if strategy == "simple_one_for_one" else draw(shutdown)
-    return SupervisorPolicy(strategy, draw(st.sampled_from([0, 1, 2, 3, 8])), draw(st.sampled_from([1.0, 5.0])), auto)
+    intensity, period = draw(st.sampled_from([0, 1, 2, 3, 8, 50])), draw(st.sampled_from([1.0, 5.0]))
+    return SupervisorPolicy(strategy, intensity, period, auto)
 
 
 class SupervisorAndChildren(RuleBasedStateMachine):
@@ -107,7 +110,7 @@ class SupervisorAndChildren(RuleBasedStateMachine):
     # --- children ---
 
     @precondition(lambda self: self.starting)
-    @rule(data=st.data(), well=st.sampled_from([True, True, True, False]), how=EXITS, exits=st.booleans())
+    @rule(data=st.data(), well=MOSTLY, how=EXITS, exits=st.booleans())
     def starts(self, data: st.DataObject, well: bool, how: Exit, exits: bool) -> None:
         child = data.draw(st.sampled_from(sorted(self.starting)))
         run = self.starting.pop(child)
@@ -119,11 +122,17 @@ class SupervisorAndChildren(RuleBasedStateMachine):
         self.gone.append((child, run))
         self.tell(Exited(child, run, how) if exits else StartFailed(child, run, how))
 
-    @precondition(lambda self: self.alive)
+    @precondition(lambda self: self.alive and not self.over)
     @rule(data=st.data(), how=EXITS)
     def exits(self, data: st.DataObject, how: Exit) -> None:
-        child = data.draw(st.sampled_from(sorted(self.alive)))
-        self.end(child, how)
+        self.end(data.draw(st.sampled_from(sorted(self.alive))), how)
+
+    @precondition(lambda self: self.starting)
+    @rule(data=st.data())
+    def starts_well(self, data: st.DataObject) -> None:
+        child = data.draw(st.sampled_from(sorted(self.starting)))
+        self.alive[child] = self.starting.pop(child)
+        self.tell(Started(child, self.alive[child]))
 
     @precondition(lambda self: self.stopping & self.alive.keys())
     @rule(data=st.data(), how=EXITS)
@@ -168,7 +177,7 @@ class SupervisorAndChildren(RuleBasedStateMachine):
     def asks_for_one_like_the_others(self) -> None:
         self.ask(StartDynamic)
 
-    @precondition(lambda self: self.requests > 4)
+    @precondition(lambda self: self.requests > 6)
     @rule()
     def shuts_down(self) -> None:
         self.tell(ShutDown())
@@ -194,4 +203,4 @@ def without_reason(command: Command) -> Command:
 
 
 TestSupervision = pytest.mark.slow(SupervisorAndChildren.TestCase)
-TestSupervision.settings = settings(max_examples=150, stateful_step_count=40)
+TestSupervision.settings = settings(max_examples=200, stateful_step_count=40)

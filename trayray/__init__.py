@@ -60,6 +60,11 @@ if TYPE_CHECKING:
         UniqueID,
         WorkerID,
     )
+    from trayray.native.actors import open_actor
+    from trayray.native.calls import call, time_left
+    from trayray.native.cluster import connect, open_cluster
+    from trayray.native.completion import as_completed
+    from trayray.native.nursery import open_nursery
     from trayray.runtime_context import (
         RESTORE_WORKER_MODE,
         SCRIPT_MODE,
@@ -83,6 +88,11 @@ _HOMES = {
     "trayray.model.ids": (
         "ActorClassID ActorID ClusterID FunctionID JobID NodeID PlacementGroupID TaskID UniqueID WorkerID"
     ),
+    "trayray.native.actors": "open_actor",
+    "trayray.native.calls": "call time_left",
+    "trayray.native.cluster": "connect open_cluster",
+    "trayray.native.completion": "as_completed",
+    "trayray.native.nursery": "open_nursery",
     "trayray.runtime_context": "RESTORE_WORKER_MODE SCRIPT_MODE SPILL_WORKER_MODE WORKER_MODE get_runtime_context",
     "trayray.worker.generators": "DynamicObjectRefGenerator ObjectRefGenerator",
     "trayray.worker.references": "ObjectRef",
@@ -148,11 +158,14 @@ __all__ = (
     "WorkerID",
     "__version__",
     "actor",
+    "as_completed",
     "available_resources",
+    "call",
     "cancel",
     "cloudpickle",
     "cluster_resources",
     "cluster_utils",
+    "connect",
     "cpp_function",
     "cross_language",
     "dag",
@@ -170,12 +183,16 @@ __all__ = (
     "kill",
     "method",
     "nodes",
+    "open_actor",
+    "open_cluster",
+    "open_nursery",
     "put",
     "remote",
     "remote_function",
     "runtime_context",
     "shutdown",
     "task",
+    "time_left",
     "timeline",
     "util",
     "wait",

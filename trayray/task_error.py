@@ -95,6 +95,8 @@ class RayTaskError(RayError):
     ip: str | None
     actor_repr: str | None
     _actor_id: str | None
+    #: The call that raised it: tells one failure that is met in several places from several that look alike.
+    _task_id: bytes = b""
 
     def __init__(
         self,
@@ -198,14 +200,15 @@ class RayTaskError(RayError):
     def __reduce__(self) -> tuple[Any, ...]:
         place = (self.proctitle, self.pid, self.ip, self.actor_repr, self._actor_id)
         dual = type(self) is not RayTaskError
-        return _rebuild_task_error, (dual, self.function_name, self.traceback_str, self.cause, *place)
+        return _rebuild_task_error, (dual, self._task_id, self.function_name, self.traceback_str, self.cause, *place)
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return self.__reduce__()  # not the one that the cause's class may have
 
 
-def _rebuild_task_error(dual: bool, *args: Any) -> RayTaskError:
+def _rebuild_task_error(dual: bool, task_id: bytes, *args: Any) -> RayTaskError:
     error = RayTaskError(*args)
+    error._task_id = task_id
     return error.as_instanceof_cause() if dual else error
 
 
@@ -261,6 +264,8 @@ def _remote_text(exc: BaseException) -> str:
         frames = [frame for frame in one.stack if not frame.filename.startswith(_INTERNALS)]
         if frames:
             one.stack = traceback.StackSummary.from_list(frames)
+        if isinstance(error.__cause__, RayTaskError) and getattr(error, "__notes__", None):
+            one.__cause__ = None  # the notes have its text
         if one.__cause__ is not None and error.__cause__ is not None:
             pairs.append((one.__cause__, error.__cause__))
         if one.__context__ is not None and error.__context__ is not None:

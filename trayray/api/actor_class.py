@@ -20,6 +20,7 @@ from trayray.api.scheduling import scheduling_of
 from trayray.api.session import session
 from trayray.api.submission import (
     CallShape,
+    Watch,
     generates,
     number_of_returns,
     pack_arguments,
@@ -40,7 +41,7 @@ from trayray.wire.serialization import Serialized, noted, serialize, serialize_d
 from trayray.worker.actor_calls import ActorCall
 from trayray.worker.actor_creation import ActorGuard, Creation
 from trayray.worker.call_sites import ACTOR_CALL
-from trayray.worker.current import actor_self, core_worker, running_task
+from trayray.worker.current import actor_self, core_worker, join_caller, running
 from trayray.worker.out_of_band import check_session
 from trayray.worker.pending_task import TaskTemplate
 from trayray.worker.references import AnyRef, ObjectRef
@@ -131,6 +132,10 @@ class ActorMethod:
         """Call the method; the reference of its result at once (a list of them for several returns)."""
         return self._handle._submit(self._info, args, kwargs, self._options)
 
+    def _watched(self, watch: Watch, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """`remote`, for a call that somebody answers for."""
+        return self._handle._submit(self._info, args, kwargs, self._options, watch)
+
     def bind(self, /, *args: Any, **kwargs: Any) -> Any:
         """A node of a lazy graph that calls the method; a tuple of nodes for several returns. See ``trayray.dag``."""
         from trayray.dag.class_node import bind_live
@@ -209,10 +214,18 @@ class ActorHandle:
             )
 
     def _submit(
-        self, method: MethodInfo, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any]
+        self,
+        method: MethodInfo,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: dict[str, Any],
+        watch: Watch | None = None,
     ) -> Any:
         core = core_worker() or session.core()
-        method.shape.check(args, kwargs)
+        if watch is None:
+            method.shape.check(args, kwargs)
+        else:
+            watch.check(method.shape, args, kwargs)
         info = self._ray_info
         client = core.actors.client(info.actor_id, ordered=info.ordered)
         template = client.templates.get((method.name,)) if not options else None
@@ -230,10 +243,12 @@ class ActorHandle:
         call.site = caller.f_code, caller.f_lineno
         if core.call_sites is not None:
             core.call_sites.made(ACTOR_CALL, returns)
-        if core.executor is not None:
-            call.parent = running_task()
         if info.max_pending_calls:
             client.reserve(info.max_pending_calls, info.class_name)
+        if core.executor is not None:
+            join_caller(call)
+        if watch is not None:
+            watch.made(call)
         if num_returns < 0:
             return submit_generator(core, call)
         core.submit(call)
@@ -348,6 +363,9 @@ class ActorClass:
             core.call_soon(core.creations.start, creation)
         if not detached:
             ref._guard = ActorGuard(core, creation.spec.actor)
+            caller = running.get()
+            if caller is not None and caller.children is not None:
+                caller.children.add_actor(creation.spec.actor)
         return ActorHandle(info, None if detached else ref)
 
     def _creation(self, core: Any, packed: Any, options: dict[str, Any]) -> Creation:

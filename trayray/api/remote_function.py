@@ -19,6 +19,7 @@ from trayray.api.scheduling import scheduling_of
 from trayray.api.session import session
 from trayray.api.submission import (
     CallShape,
+    Watch,
     generates,
     number_of_returns,
     pack_arguments,
@@ -31,7 +32,7 @@ from trayray.model.settings import number
 from trayray.wire.messages import ASYNC_TASK, STREAMING, TASK, Define
 from trayray.wire.serialization import Serialized, serialize_definition
 from trayray.worker.call_sites import TASK_CALL
-from trayray.worker.current import core_worker, running_task
+from trayray.worker.current import core_worker, join_caller
 from trayray.worker.pending_task import PendingTask, TaskTemplate
 from trayray.worker.references import AnyRef, ObjectRef
 
@@ -96,9 +97,19 @@ class RemoteFunction:
     def _remote(self, args: Any = (), kwargs: Any = None, **options: Any) -> Any:
         return self.options(**options).remote(*(args or ()), **(kwargs or {}))
 
-    def _submit(self, args: tuple[Any, ...], kwargs: dict[str, Any], options: dict[str, Any], key: str) -> Any:
+    def _submit(
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        options: dict[str, Any],
+        key: str,
+        watch: Watch | None = None,
+    ) -> Any:
         core = core_worker() or session.core()
-        self._shape.check(args, kwargs)
+        if watch is None:
+            self._shape.check(args, kwargs)
+        else:
+            watch.check(self._shape, args, kwargs)
         template = self._templates.get((core.scope, key)) or self._template(core, options, key)
         packed = pack_arguments(core, self.name, args, kwargs)
         task_id = core.ids.next_normal()
@@ -110,13 +121,19 @@ class RemoteFunction:
         if core.call_sites is not None:
             core.call_sites.made(TASK_CALL, returns)
         if core.executor is not None:
-            task.parent = running_task()
+            join_caller(task)
+        if watch is not None:
+            watch.made(task)
         if count < 0:
             return submit_generator(core, task)
         core.submit(task)
         if count == 1:
             return returns[0]
         return returns or None
+
+    def _watched(self, watch: Watch, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """`remote`, for a call that somebody answers for."""
+        return self._submit(args, kwargs, self._default_options, "", watch)
 
     def _number_of_returns(self, options: dict[str, Any]) -> int:
         return number_of_returns(options.get("num_returns"), self.name, generates=self._generates)
@@ -189,6 +206,9 @@ class BoundFunction:
     def remote(self, /, *args: Any, **kwargs: Any) -> Any:
         """See `RemoteFunction.remote`."""
         return self._function._submit(args, kwargs, self._options, self._key)
+
+    def _watched(self, watch: Watch, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        return self._function._submit(args, kwargs, self._options, self._key, watch)
 
     def bind(self, /, *args: Any, **kwargs: Any) -> FunctionNode[Any]:
         """See `RemoteFunction.bind`."""

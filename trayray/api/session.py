@@ -45,7 +45,8 @@ class Connection:
     """This process's membership, made by ``init``."""
 
     core: Any
-    thread: threading.Thread
+    #: None: the core worker runs in a loop of the program's own, whose block ends it (``native.cluster``).
+    thread: threading.Thread | None
     session_dir: Path
     address: str
     node: NodeProcess | None
@@ -234,8 +235,11 @@ def connect(session_dir: Path, job_config: Any, *, print_logs: bool, node: NodeP
 
 def leave() -> None:
     """Leave the cluster, and end the node that this process started. Idempotent."""
-    connection, session.connection = session.connection, None
-    if connection is None or connection.pid != os.getpid():
+    connection = session.connection
+    if connection is not None and connection.thread is None:
+        raise RuntimeError("this process belongs to a cluster by open_cluster() or connect(): leave that block instead")
+    session.connection = None
+    if connection is None or connection.thread is None or connection.pid != os.getpid():
         return
     core = connection.core
     sys.setswitchinterval(connection.switch_interval)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trayray.api.pickling_errors import describe_failure
 from trayray.wire.messages import DYNAMIC, STREAMING
@@ -86,6 +86,18 @@ class CallShape:
             signature.bind(*args, **kwargs)
         except TypeError as error:
             raise TypeError(f"{self.name}() {error}") from None
+
+
+class Watch(Protocol):
+    """Whoever answers for a call that is about to be made."""
+
+    def check(self, shape: CallShape, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Raise TypeError for arguments that do not fit; the executor may add some."""
+        ...
+
+    def made(self, call: PendingTask) -> None:
+        """This is the call, which goes next."""
+        ...
 
 
 def generates(function: Callable[..., Any]) -> bool:

@@ -68,6 +68,8 @@ class Actor:
     #: Why it is dead: a sentence, and the constructor's exception if that was it.
     cause: str = ""
     error: bytes = b""
+    #: The worker in which it has died; empty when it had none.
+    died_in: bytes = b""
     #: Actors are numbered in the order of their registration, from 1.
     number: int = 0
     #: Why it ends with others as soon as its turn comes; it lives until then. Empty for all others.
@@ -262,6 +264,13 @@ class ActorTable:
             return self._die(actor, reason, end=False)
         return [EndWorker(actor.worker, False, reason)] if actor.worker else []
 
+    def end(self, actor_id: bytes, *, graceful: bool, reason: str) -> list[Action]:
+        """Its creator ends the actor for good, in good order or at once."""
+        actor = self.actors.get(actor_id)
+        if actor is None or actor.state is State.DEAD or actor.ending:
+            return []
+        return self._die(actor, reason, end=graceful)
+
     def unreachable(self, actor_id: bytes) -> list[Action]:
         """No handle is left: the actor ends in good order, unless it is detached."""
         actor = self.actors.get(actor_id)
@@ -333,6 +342,7 @@ class ActorTable:
             actions.append(Unplace(actor.actor_id))
         self._move(actor, State.DEAD)
         actor.cause = f"The actor {actor.class_name} ({actor.actor_id.hex()}) is dead: {reason}."
+        actor.died_in = actor.worker
         actor.worker, actor.address, actor.spec = b"", "", b""
         self._release_name(actor)
         return [*actions, Publish(actor.actor_id)]

@@ -66,6 +66,8 @@ class Cancellation:
     def __init__(self, now: float, grace: float, *, actor_call: bool, force: bool = False) -> None:
         self.step = Step.KILL if force else Step.CHECKPOINT if actor_call else Step.INTERRUPT
         self.ended = False
+        #: The call's own code has ended: nothing is left that a further step could reach.
+        self._closing = False
         self._grace = grace
         self._forced = force
         self._since = now
@@ -74,7 +76,7 @@ class Cancellation:
 
     def tick(self, now: float, *, runs: bool) -> list[Action]:
         """What is due. ``runs``: as far as its owner can tell the worker is at this call, not at one before it."""
-        if self.ended:
+        if self.ended or self._closing:
             return []
         if self.step is not Step.KILL and self._asked is not None and now >= self._since + self._grace:
             self.step = _NEXT[self.step]  # one step at a time, however late it is: each has its grace
@@ -84,8 +86,14 @@ class Cancellation:
             return self._kill(now, runs=runs)
         return self._ask(now)
 
+    def closing(self) -> None:
+        """The call's own code has ended; what it has started has ladders of its own. Only `force` still has effect."""
+        if not self._forced:
+            self._closing = True
+
     def force(self, now: float) -> None:
         """No more patience: kill. `tick` follows."""
+        self._closing = False
         if self.step is not Step.KILL:
             self.step = Step.KILL
             self._forced = True
@@ -134,7 +142,7 @@ class Cancellation:
 
     def next_deadline(self) -> float | None:
         """When `tick` is due; None once it has ended."""
-        if self.ended:
+        if self.ended or self._closing:
             return None
         if self._killed is not None:
             return self._killed + max(self._grace, REPEAT_SECONDS)

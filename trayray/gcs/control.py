@@ -187,6 +187,15 @@ class Gcs:
     def kill_actor(self, actor_id: bytes, *, no_restart: bool) -> None:
         self.carry_out(self.actors.kill(actor_id, no_restart=no_restart, reason="it was killed by ray.kill"))
 
+    def end_actor(self, actor_id: bytes, *, graceful: bool, reason: str) -> bytes:
+        """The actor is dead from now on; the worker that it has died in, which is to end. Empty for none."""
+        actor = self.actors.actors.get(actor_id)
+        if actor is None:
+            return b""
+        actions = self.actors.end(actor_id, graceful=graceful, reason=reason)
+        self.carry_out(action for action in actions if not isinstance(action, EndWorker))
+        return actor.worker or actor.died_in
+
     def kill_incarnation(self, actor_id: bytes, incarnation: int, reason: str) -> None:
         """End the actor's process, unless it is another one by now; the actor restarts if it may."""
         actor = self.actors.actors.get(actor_id)

@@ -60,6 +60,11 @@ class NodeNetwork(Network, Protocol):
         """
         ...
 
+    def receive_in_thread(self, link: Link[NodeMessage], seconds: float) -> list[NodeMessage] | None:
+        """Messages of the node, for a thread in which no loop runs meanwhile: None if there are none within this time,
+        an empty list at the end of the link."""
+        ...
+
     async def listen(
         self, address: str, accept: Accept, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
@@ -91,6 +96,10 @@ class UnixNetwork:
 
     def connect(self, address: str, role: str, message_type: Any) -> Link[Any]:
         return UnixLink(self.connect_socket(address, role), message_type)
+
+    def receive_in_thread(self, link: Link[NodeMessage], seconds: float) -> list[NodeMessage] | None:
+        assert isinstance(link, UnixLink), "nodes are reached by Unix sockets"
+        return link.receive_in_thread(seconds)
 
     def connect_socket(self, address: str, role: str) -> socket.socket:
         """A connected socket on which the hello has been sent."""

@@ -142,6 +142,15 @@ class UnixLink(Generic[M]):
             if messages := self._decoder.feed(data):
                 return messages
 
+    def receive_in_thread(self, seconds: float) -> list[M] | None:
+        """`receive_nowait` after something has arrived, or ``seconds``; what waits to be sent is sent meanwhile."""
+        poller = select.poll()
+        poller.register(self._socket, select.POLLIN | (select.POLLOUT if self._backlog else 0))
+        for _, event in poller.poll(seconds * 1000):
+            if event & select.POLLOUT:
+                self._send_backlog()
+        return self.receive_nowait()
+
     async def receive(self) -> list[M]:
         self._enter_loop()
         while True:

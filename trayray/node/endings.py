@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from trayray.core.leaving import IDLE_TURN, TASK_TURN
+from trayray.link.network import socket_name
 from trayray.node.departures import Departures, Host
-from trayray.wire.messages import Exit, JobEnding, JobFinished
+from trayray.node.remains import Remains
+from trayray.wire.messages import ActorEnded, AwaitRemains, EndActor, Exit, JobEnding, JobFinished, RemainsEnded
 
 if TYPE_CHECKING:
     from trayray.node.clients import Client
@@ -42,17 +44,37 @@ class Endings:
         self._seconds = seconds
         self._send, self._kill, self._later = send, kill, later
         self.departures = Departures(Host(send, kill, self._leaves, self._report, later), seconds)
+        self.remains = Remains(raylet)
 
     # --- one worker ---
 
     def end_gracefully(self, worker_id: bytes, reason: str) -> None:
         """Have a worker finish what runs, clean up and leave; kill it when it has not after a while."""
+        self._end_within(worker_id, self._seconds, reason, patient=True)
+
+    def _end_within(self, worker_id: bytes, seconds: float, reason: str, *, patient: bool) -> None:
         worker = self._raylet.processes.workers.get(worker_id)
         if worker is None or worker_id in self.departures:
             return
+        if seconds <= 0:
+            self._kill(worker_id, reason)
+            return
         worker.reason = worker.reason or reason
-        self._send(worker_id, [Exit(reason, self._seconds, patient=True)])
-        self._later(self._kill_after, worker_id, self._seconds, reason)
+        self._send(worker_id, [Exit(reason, seconds, patient=patient)])
+        self._later(self._kill_after, worker_id, seconds, reason)
+
+    async def see_ended(self, client: Client, message: EndActor | AwaitRemains) -> None:
+        """End an actor for good if that is asked, see its process gone with all that it had running, and say so."""
+        match message:
+            case EndActor(_, actor, seconds, reason):
+                worker = self._raylet.gcs.end_actor(actor, graceful=seconds > 0, reason=reason)
+                if worker:
+                    self._end_within(worker, seconds, reason, patient=False)
+                    await self.remains.over(socket_name(worker))
+                client.send([ActorEnded(message.request)])
+            case AwaitRemains(_, address):
+                await self.remains.over(address)
+                client.send([RemainsEnded(message.request)])
 
     def answered(self, worker_id: bytes, due: bool) -> None:
         """A worker says whether it has anything to clean up; without having been asked, that it does so by itself."""
@@ -90,8 +112,8 @@ class Endings:
             reason = _JOB_ENDED
             others = self._workers_of(job)
         members = {**others, **leased, **actors}
-        if members:
-            self.departures.begin(members.items(), reason)
+        group = self.departures.begin(members.items(), reason) if members else None
+        self.remains.process_gone(client.address, group)
 
     async def finish_job(self, client: Client) -> None:
         """End everything of the job, pass its output on, and let the driver go."""

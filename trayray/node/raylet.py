@@ -41,12 +41,14 @@ from trayray.wire.messages import (
     ActorUnreachable,
     AskNode,
     AssignJob,
+    AwaitRemains,
     CleanupDue,
     Contended,
     Create,
     CreateGroup,
     DefineClass,
     Demand,
+    EndActor,
     Exiting,
     Fence,
     FinishJob,
@@ -241,15 +243,10 @@ class Raylet:
                 self._kill(client, message)
             case AssignJob(_, config):
                 self._job_known(client, config)
-            case ActorStarted(actor, error):
-                self.gcs.actor_started(actor, error)
-            case WatchActor(actor):
-                if not self.gcs.watch(client, actor):
-                    self._later(self._give_up_on, client, actor)
+            case ActorStarted() | WatchActor() | ActorUnreachable() | EndActor() | AwaitRemains():
+                self._handle_actor(client, message)
             case CreateGroup() | RemoveGroup() | WatchGroup():
                 self.gcs.handle_group(client, message)
-            case ActorUnreachable(actor):
-                self.gcs.actor_unreachable(actor)
             case CleanupDue(due):
                 self.endings.answered(client.worker_id, due)
             case Exiting(reason):
@@ -288,6 +285,20 @@ class Raylet:
             case Resume():
                 if client.worker_id in self.endings.departures or not self.table.resume(client.worker_id):
                     client.send([Resumed()])
+
+    def _handle_actor(
+        self, client: Client, message: ActorStarted | WatchActor | ActorUnreachable | EndActor | AwaitRemains
+    ) -> None:
+        match message:
+            case ActorStarted(actor, error):
+                self.gcs.actor_started(actor, error)
+            case WatchActor(actor):
+                if not self.gcs.watch(client, actor):
+                    self._later(self._give_up_on, client, actor)
+            case ActorUnreachable(actor):
+                self.gcs.actor_unreachable(actor)
+            case EndActor() | AwaitRemains():
+                self._later(self.endings.see_ended, client, message)
 
     def _exiting(self, client: Client, reason: str) -> None:
         worker = self.processes.workers.get(client.worker_id)
@@ -376,6 +387,7 @@ class Raylet:
         self.gcs.worker_gone(worker.worker_id, cause)
         # A killed worker leaves its socket behind.
         (Path(self.identity.sockets) / socket_name(worker.worker_id)).unlink(missing_ok=True)
+        self.endings.remains.worker_ended()
         self.schedule()
 
     def _tell_lost(self, lease: HeldLease, granted: Granted | None, cause: str) -> None:

@@ -73,6 +73,8 @@ class WorkerProcesses:
         self._publish = publish
         self._ended = ended
         self.workers: dict[bytes, WorkerProcess] = {}
+        #: The same, until their ends were reported.
+        self._by_address: dict[str, WorkerProcess] = {}
         #: How many were started since the beginning.
         self.started = 0
         self._nursery: trio.Nursery
@@ -107,9 +109,14 @@ class WorkerProcesses:
                 if worker.pid:
                     kill(worker.pid)
 
+    def at(self, address: str) -> WorkerProcess | None:
+        """The worker of this address, until its end was reported."""
+        return self._by_address.get(address)
+
     def start(self, worker_id: bytes) -> WorkerProcess:
         """Fork a worker; it introduces itself at the node's socket when it is ready."""
         worker = self.workers[worker_id] = WorkerProcess(worker_id)
+        self._by_address[socket_name(worker_id)] = worker
         if self._ending:
             return worker
         self.started += 1
@@ -169,6 +176,7 @@ class WorkerProcesses:
     async def _finish(self, worker: WorkerProcess, status: int) -> None:
         with trio.move_on_after(_DRAIN_SECONDS):
             await worker.drained.wait()
+        del self._by_address[socket_name(worker.worker_id)]
         self._ended(worker, self._cause(worker, status))
 
     def _cause(self, worker: WorkerProcess, status: int) -> str:

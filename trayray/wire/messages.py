@@ -110,6 +110,10 @@ class Push(Struct, array_like=True, tag=2):
     #: A generator that is run again: how many of its values have arrived, and how many of these were taken.
     skip: int = 0
     taken: int = 0
+    #: Set for a call that ends after all that it has started: the seconds that are left to it, perhaps infinite.
+    seconds: float | None = None
+    #: The caller waits until the call says that it is ready (`Started`).
+    starts: bool = False
 
 
 class Done(Struct, array_like=True, tag=3):
@@ -134,6 +138,19 @@ class Yielded(Struct, array_like=True, tag=4):
     value: Value
 
 
+class Started(Struct, array_like=True, tag=8):
+    """The call says that it is ready, by its ``task_status``; once."""
+
+    task: bytes
+    value: Value
+
+
+class Closing(Struct, array_like=True, tag=9):
+    """The call's own code has ended; it waits for what it has started, which is being cancelled if it was."""
+
+    task: bytes
+
+
 class Returned(Struct, array_like=True, tag=6):
     """Tasks that never started here and are the owner's again."""
 
@@ -146,7 +163,7 @@ class Blocked(Struct, array_like=True, tag=7):
     blocked: bool
 
 
-TaskMessage = Define | Push | Done | Yielded | Returned | Blocked
+TaskMessage = Define | Push | Done | Yielded | Started | Closing | Returned | Blocked
 
 # --- peer link: borrowers and owners; who borrows is said in ``core.loan_messages`` (tags 1 to 3, 14 and 15) ---
 
@@ -518,6 +535,37 @@ class KillSender(Struct, array_like=True, tag=47):
     reason: str
 
 
+class EndActor(Struct, array_like=True, tag=59):
+    """End an actor for good, within so many seconds (0: at once); its calls in progress are interrupted.
+
+    Answered by `ActorEnded` when its process is gone, and all that it had running.
+    """
+
+    request: int
+    actor: bytes
+    seconds: float
+    reason: str
+
+
+class ActorEnded(Struct, array_like=True, tag=60):
+    """The answer to `EndActor`."""
+
+    request: int
+
+
+class AwaitRemains(Struct, array_like=True, tag=61):
+    """Answer by `RemainsEnded` when the process at this address is gone, and all that it had running."""
+
+    request: int
+    address: str
+
+
+class RemainsEnded(Struct, array_like=True, tag=62):
+    """The answer to `AwaitRemains`."""
+
+    request: int
+
+
 #: Kinds of `MetricUpdate`.
 COUNTER, GAUGE, HISTOGRAM = 0, 1, 2
 
@@ -695,6 +743,10 @@ NodeMessage = (
     | KillLeased
     | KillActor
     | KillSender
+    | EndActor
+    | ActorEnded
+    | AwaitRemains
+    | RemainsEnded
 )
 
 # --- specifications that travel inside messages ---

@@ -8,7 +8,7 @@ Not here: creating actors (``actor_creation``), execution (``execution``).
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +29,12 @@ from trayray.wire.messages import (
     ERROR,
     ActorState,
     Cancel,
+    Closing,
     Done,
     KillActor,
     Push,
     Reclaim,
+    Started,
     TaskMessage,
     Value,
     WatchActor,
@@ -93,6 +95,8 @@ class ActorClient:
         self._settled: dict[bytes, ActorCall] = {}
         self._progress = 0.0
         self._poked = False
+        #: Who wants to hear of the actor's life.
+        self._watching: list[Callable[[ActorState], None]] = []
         #: Calls of an actor with ``max_pending_calls`` on their way from the user's thread.
         self._handed_over = 0
 
@@ -128,15 +132,29 @@ class ActorClient:
     def changed(self, state: ActorState) -> None:
         """The GCS says what has become of the actor."""
         life = Life(state.state)
+        left = self.address
         if life is Life.DEAD or self.calls.process_ended(state.incarnation):
             self.take_last_replies()
             self._disconnect()
             self._settled.clear()
         self._state = state
         for call in self.calls.changed(life, state.incarnation):
+            call.lost_at = left
             if not (call.cancelled and self._core.cancellations.lost(call.task_id, ran=True)):
                 self._fail(call, self._reason(call))
         self._core.actors.dirty.add(self)
+        for watch in list(self._watching):
+            watch(state)
+
+    def watch(self, changed: Callable[[ActorState], None]) -> None:
+        """Have ``changed`` called with the actor's state, if it is known, and at each change; in the loop's thread."""
+        self._watching.append(changed)
+        if self._state is not None:
+            changed(self._state)
+
+    def unwatch(self, changed: Callable[[ActorState], None]) -> None:
+        """The end of `watch`."""
+        self._watching.remove(changed)
 
     def _reason(self, call: ActorCall) -> RayError:
         """Why a call fails, in the actor's present state."""
@@ -198,6 +216,8 @@ class ActorClient:
                 push.repeats = call.retries
             if call.stream is not None:
                 push.skip, push.taken = call.stream.received, call.stream.taken
+            if call.deadline is not None:
+                call.stamp(push, self._core.now())
             messages.append(push)
         if self.is_pipelined:
             self._core.actors.pipelined.add(self)
@@ -238,6 +258,14 @@ class ActorClient:
                     call.stream.arrive(message.index, message.value, self._state.address)
                 else:
                     drop_results(self._core, [message.value])
+            elif type(message) is Started:
+                call = self.calls.in_flight.get(message.task)
+                if call is not None:
+                    call.started(self._core, message.value)
+                else:
+                    drop_results(self._core, [message.value])
+            elif type(message) is Closing:
+                self._core.cancellations.closing(self.calls.in_flight.get(message.task))
 
     @property
     def address(self) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import inspect
+import math
 import time
 import types
 from collections import deque
@@ -27,6 +28,7 @@ from trayray.worker.awaiting import bring
 from trayray.worker.calls import Call
 from trayray.worker.cancelled_calls import CancelledCalls, Request
 from trayray.worker.cancelling import CallCancelled
+from trayray.worker.closing_calls import close_in_loop, open_children, with_status
 from trayray.worker.connections import Connection
 from trayray.worker.current import running
 from trayray.worker.execution import Executor, unknown_group
@@ -194,12 +196,24 @@ async def _wait_future(future: asyncio.Future[Any]) -> None:
         cancelled()
 
 
-async def run_coroutine(coroutine: Coroutine[Any, Any, Any], name: str, register: Callable[[CallTask], None]) -> Any:
+def without_cancellation(error: BaseException) -> BaseException | None:
+    """What an exception of a call is but for the cancellation that it has met; None if it is nothing else."""
+    if isinstance(error, BaseExceptionGroup):
+        return cast("BaseExceptionGroup[BaseException]", error).split(asyncio.CancelledError)[1]
+    return None if isinstance(error, asyncio.CancelledError) else error
+
+
+async def run_coroutine(
+    coroutine: Coroutine[Any, Any, Any],
+    name: str,
+    register: Callable[[CallTask], None],
+    seconds: float = math.inf,
+) -> Any:
     """Await user code that may use asyncio and Trio, in a Trio task with a trio-asyncio loop open.
 
-    ``register`` is given the `CallTask` by which the call can be cancelled.
+    ``register`` is given the `CallTask` by which the call can be cancelled; after ``seconds`` it is cancelled anyway.
     """
-    with trio.CancelScope() as scope:
+    with trio.CancelScope(deadline=trio.current_time() + seconds) as scope:
         task = CallTask(coroutine, name, scope)
         register(task)
         try:
@@ -220,9 +234,13 @@ def run_async_task(call: Call, result: Any, send: Send, flows: Flows, cancelled:
         async with open_aio_loop():
             with cancelled.in_loop(call.push.task) as enter:
                 try:
-                    return await run_coroutine(finished(call, result, send, flows), call.running.name, enter)
-                except asyncio.CancelledError:  # no further: the loop's own nursery would wrap it
-                    return None
+                    coroutine = finished(call, result, send, flows)
+                    return await run_coroutine(coroutine, call.running.name, enter, call.seconds_left)
+                except (asyncio.CancelledError, BaseExceptionGroup) as error:
+                    rest = without_cancellation(cast("BaseException", error))
+                    if rest is not None:
+                        raise rest from None
+                    return None  # no further: the loop's own nursery would wrap it
 
     done = trio.run(main)
     if done is None:
@@ -443,16 +461,16 @@ class AsyncExecutor:
         for pin in pins:
             await bring(self._core, pin)
         args, kwargs = call.arguments()
+        if call.push.starts:
+            kwargs = with_status(call, kwargs, send)
         result = function(*args, **kwargs)
         del pins, args, kwargs
+        register = partial(self._register, call)
         if type(result) is _COROUTINE and not call.streams:  # mostly; `finished` would be one more to step
-            return call.done(await run_coroutine(result, call.running.name, partial(self._register, call)))
+            return call.done(await run_coroutine(result, call.running.name, register, call.seconds_left))
         if call.streams or inspect.isawaitable(result) or inspect.isasyncgen(result):
-            return await run_coroutine(
-                finished(call, result, send, self._executor.flows),
-                call.running.name,
-                partial(self._register, call),
-            )
+            coroutine = finished(call, result, send, self._executor.flows)
+            return await run_coroutine(coroutine, call.running.name, register, call.seconds_left)
         return call.done(result)
 
     def _register(self, call: Call, task: CallTask) -> None:
@@ -479,18 +497,20 @@ class AsyncExecutor:
         except SystemExit as error:
             self.finish(exit_request(error))
             return None
-        except asyncio.CancelledError:
-            if self._end is not None:
-                return None
-            done = call.cancelled(Step.ASYNC)
         except BaseException as error:
+            rest = without_cancellation(error)
+            if rest is None and self._end is not None:
+                return None
             if self._over:  # Trio's cancellation
                 raise
-            done = call.failed(error)
+            done = call.cancelled(Step.ASYNC) if rest is None else call.failed(rest)
         finally:
             self._calls.pop(task_id, None)
             if task_id in self._executor.cancelled.calls:
                 self._executor.cancelled.ended(task_id)
+        children = open_children(call, ok=ok)
+        if children is not None:
+            await close_in_loop(call, children, send, ok=ok)
         self._core.timeline.record(task_id, call.running.name, started, ok)
         return done
 

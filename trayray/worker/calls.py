@@ -6,6 +6,7 @@ Runs in whichever thread executes the call. Not here: where calls come from and 
 
 from __future__ import annotations
 
+import math
 import os
 import weakref
 from collections.abc import AsyncGenerator, Callable, Generator, Iterable
@@ -31,12 +32,14 @@ from trayray.wire.messages import (
     Done,
     Push,
     RefInfo,
+    Started,
     Value,
     Yielded,
 )
 from trayray.wire.serialization import ArgumentSlot, copied, deserialize, serialize
 from trayray.worker.cancel_ladder import cancelled_error
 from trayray.worker.cancelling import Steps
+from trayray.worker.child_scopes import ChildScope
 from trayray.worker.closing_async import closing_async
 from trayray.worker.current import Running, actor_self, running
 from trayray.worker.exits import ActorExit
@@ -154,7 +157,15 @@ class Call:
         self.stored = False
         define = target.define
         self.running = Running(push.task, push.name or define.name, define.title, define.resources, define.job, owner)
+        if push.seconds is not None:
+            self.running.children = ChildScope(core, core.now() + push.seconds)
         self._met: list[weakref.ref[ObjectRef[Any]]] = []
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the call is to have ended; infinite where nobody says."""
+        children = self.running.children
+        return math.inf if children is None else children.deadline - self._core.now()
 
     def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The unpickled arguments, top-level references replaced by their values."""
@@ -310,6 +321,10 @@ class Call:
             raise replay_error(self.running.name, produced, self.push.skip)
         return Done(self.push.task, [self._pack(None)], self._kept())
 
+    def started(self, value: Any) -> Started:
+        """The message that the call is ready."""
+        return Started(self.push.task, self._pack(value))
+
     def may_repeat(self, error: BaseException) -> bool:
         """Whether the call is to be executed once more, here and now, after this exception; counts it."""
         if self.repeats == 0 or not self.target.may_retry(error):
@@ -350,7 +365,7 @@ class Call:
     def error_of(self, error: BaseException) -> RayTaskError:
         """The exception as its caller will meet it."""
         actor = actor_self()
-        return RayTaskError.from_exception(
+        failure = RayTaskError.from_exception(
             error,
             function_name=self.running.name,
             proctitle=f"ray::{self.running.name}",
@@ -360,6 +375,8 @@ class Call:
             actor_id=actor.actor_id.hex() if actor is not None else None,
             copied=copied,
         )
+        failure._task_id = self.push.task
+        return failure
 
     def cancelled(self, step: Step) -> Done:
         """The reply of a call that was cancelled."""
@@ -367,6 +384,8 @@ class Call:
 
     def _error(self, error: BaseException, flags: int = 0) -> Done:
         count = 1 if self.streams else self.target.define.num_returns
+        if count == 0 and self.push.seconds is not None:  # somebody answers for the call, whose error is not lost
+            count = 1
         return Done(self.push.task, self._errors(error, count), self._kept(), flags)
 
     def _errors(self, error: BaseException, count: int) -> list[Value]:

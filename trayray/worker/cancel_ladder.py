@@ -68,6 +68,8 @@ class Cancellations:
         ladder = Cancellation(self._core.now(), self.grace, actor_call=actor_call, force=force)
         cancelled = self._cancelled[call.task_id] = _Cancelled(call, ladder, carrier, force, recursive)
         self._climb(cancelled)
+        if call.closing:
+            ladder.closing()
 
     def force(self, task_id: bytes) -> None:
         """A call that is being cancelled is to be killed at once; for tasks."""
@@ -83,6 +85,15 @@ class Cancellations:
         if cancelled is not None:
             runs = cancelled.carrier.runs(cancelled.call)
             self._carry_out(cancelled, cancelled.ladder.answered(self._core.now(), runs=runs))
+
+    def closing(self, call: PendingTask | None) -> None:
+        """The call's code has ended, and what it has started is ending, each call by a ladder of its own."""
+        if call is None:  # it has its result already
+            return
+        call.closing = True
+        cancelled = self._cancelled.get(call.task_id)
+        if cancelled is not None:
+            cancelled.ladder.closing()
 
     def ended(self, task_id: bytes) -> None:
         """The call has a result, whatever it is."""

@@ -31,7 +31,9 @@ from trayray.link.network import NODE, NodeNetwork, socket_name
 from trayray.link.port import Link, LinkClosed
 from trayray.link.unix import UnixLink
 from trayray.model.ids import TaskIdFactory, driver_task_id
+from trayray.model.settings import shutdown_seconds
 from trayray.wire.messages import (
+    ActorEnded,
     ActorState,
     AskReferences,
     AssignJob,
@@ -55,6 +57,7 @@ from trayray.wire.messages import (
     PeerGone,
     PeerMessage,
     Refused,
+    RemainsEnded,
     Value,
     Welcome,
 )
@@ -72,6 +75,7 @@ from trayray.worker.peers import Peers
 from trayray.worker.pending_task import PendingTask
 from trayray.worker.placement_groups import GroupReferences
 from trayray.worker.references import Dropped, ObjectRef, ReferenceTable, error_value
+from trayray.worker.remote_ends import RemoteEnds
 from trayray.worker.tasks import TaskSubmitter
 from trayray.worker.thread_calls import ThreadCall
 from trayray.worker.timeline import Timeline
@@ -86,6 +90,8 @@ R = TypeVar("R")
 
 #: How often the loop looks after pipelined tasks, and after leases that are merely held (seconds).
 _BUSY_TICK, _IDLE_TICK = 0.005, 0.05
+#: How long the loop's thread waits for the node before it looks again (seconds).
+_PUMP_SECONDS = 1.0
 #: How often finished executions are reported for the timeline (seconds).
 _REPORT_SECONDS = 1.0
 
@@ -133,6 +139,7 @@ class CoreWorker:
         self.tasks = TaskSubmitter(self)
         self.actors = ActorCalls(self)
         self.cancellations = Cancellations(self)
+        self.ends = RemoteEnds(self)
         self.creations = Creations(self)
         self.groups = GroupReferences(self)
         #: The placement group that takes in what is started here, empty for none.
@@ -160,10 +167,13 @@ class CoreWorker:
         #: Held by whoever works on tasks and actor calls: the loop's thread, or a user thread that finds the loop idle
         #: and a worker waiting, and spares the way through the loop (`submit`).
         self.state_lock = threading.RLock()
+        #: What an actor may take to clean up when this process ends it (seconds).
+        self.cleanup_seconds = shutdown_seconds()
         #: What the node grants the job's workers to clean up (seconds).
         self._job_ends_within = 0.0
-        #: The job has been finished, or the loop has ended.
+        #: The job has been finished, or the loop has ended; the second for tasks of the loop.
         self.ended = threading.Event()
+        self._job_over = trio.Event()
 
     # --- time and identity ---
 
@@ -254,13 +264,52 @@ class CoreWorker:
 
     def run_async(self, function: Callable[..., Awaitable[R]], *arguments: Any) -> R:
         """Run an async function as a child of the core worker and wait for it; not from the loop's thread."""
-        if threading.get_ident() == self._thread:
-            raise RuntimeError("this call waits for the runtime's own loop and must not be made in its thread")
+        self.check_may_wait("this call")
         call = ThreadCall(function, arguments)
         self._inbox.append(call)
         if not self._awake:
             self._wake()
         return call.wait()
+
+    @property
+    def in_loop(self) -> bool:
+        """Whether this is called in the loop's thread."""
+        return threading.get_ident() == self._thread
+
+    def check_may_wait(self, what: str) -> None:
+        """Raise where the calling thread would wait for its own loop.
+
+        Raises:
+            RuntimeError: it would.
+        """
+        if self.in_loop:
+            raise RuntimeError(
+                f"{what} waits for the Trio loop in whose thread it is made, which is the one that runs this process's "
+                "part of the cluster. Await the reference instead (`await ref`, `trayray.call`), or call it in another "
+                "thread: `await trio.to_thread.run_sync(function, *args)`."
+            )
+
+    def wait_for_node(self, answered: threading.Event, timeout: float | None = None) -> bool:
+        """Wait until the node has answered; in the loop's own thread by reading what it sends. False at the timeout."""
+        if not self.in_loop:
+            return answered.wait(timeout)
+        deadline = None if timeout is None else self.now() + timeout
+        self._drain()
+        while not answered.is_set():
+            left = _PUMP_SECONDS if deadline is None else min(deadline - self.now(), _PUMP_SECONDS)
+            if left < 0:
+                return False
+            messages = self.network.receive_in_thread(self.node, left)
+            if messages is None:
+                continue
+            if not messages:
+                self._node_lost()
+                continue
+            with self.state_lock:
+                for message in messages:
+                    self._handle(message)
+                self.flush()
+        return True
 
     def _wake(self) -> None:
         self._awake = True
@@ -355,7 +404,7 @@ class CoreWorker:
         task_id = ref.binary()[:24]
         call = self.actors.pending.get(task_id) or self.tasks.pending.get(task_id)
         if call is not None:
-            self._cancel(call, force=force, recursive=recursive)
+            self.cancel_call(call, force=force, recursive=recursive)
             self.flush()
 
     def cancel_children(self, parent: bytes, *, force: bool) -> None:
@@ -364,10 +413,11 @@ class CoreWorker:
         with self.state_lock:
             calls = [*self.tasks.pending.values(), *self.actors.pending.values()]
             for call in [call for call in calls if call.parent == parent]:
-                self._cancel(call, force=force, recursive=True)
+                self.cancel_call(call, force=force, recursive=True)
             self.flush()
 
-    def _cancel(self, call: PendingTask, *, force: bool, recursive: bool) -> None:
+    def cancel_call(self, call: PendingTask, *, force: bool, recursive: bool) -> None:
+        """Cancel a call of this process; in the loop's thread, under `state_lock`. `flush` follows."""
         if isinstance(call, ActorCall):
             call.client.cancel(call, recursive=recursive)
         else:
@@ -393,6 +443,16 @@ class CoreWorker:
         if not self.ended.wait(timeout) and self._job_ends_within:
             self.ended.wait(self._job_ends_within)
         self._printer.finish(timeout)
+
+    async def finish_job_in_loop(self, timeout: float) -> None:
+        """`finish_job` for a task of the loop."""
+        self.report_timeline()
+        self.to_node_if_there([FinishJob()])
+        with trio.move_on_after(timeout):
+            await self._job_over.wait()
+        with trio.move_on_after(self._job_ends_within):
+            await self._job_over.wait()
+        await trio.to_thread.run_sync(self._printer.finish, timeout)
 
     def stop(self) -> None:
         """End `run_core_worker`; in the loop's thread."""
@@ -446,6 +506,7 @@ class CoreWorker:
                 self._job_ends_within = seconds
             case JobFinished():
                 self.ended.set()
+                self._job_over.set()
             case LogLines():
                 if self._prints_logs:
                     self._printer.show(message)
@@ -453,6 +514,8 @@ class CoreWorker:
                 self._printer.show(LogLines(0, "trayray", True, lines))
             case NodeTold():
                 self.explaining.answered(message)
+            case ActorEnded() | RemainsEnded():
+                self.ends.answered(message)
             case AskReferences():
                 from trayray.worker.reference_report import tell_references
 
@@ -492,6 +555,7 @@ class CoreWorker:
                     if self.node.closed
                     else "This process's part of the runtime has failed; everything that it asked for is lost."
                 )
+        self._job_over.set()
         self._refuse()
 
     def forked(self) -> None:
@@ -516,6 +580,7 @@ class CoreWorker:
                     item.fail(self, value)
             self.objects.fail_requests(error)
             self._fail_everything(value)
+            self.ends.all_gone()
 
     def _fail_everything(self, value: Value) -> None:
         pending = [*self.tasks.pending.values(), *self.actors.pending.values()]

@@ -14,7 +14,9 @@ import attrs
 from trayray.exceptions import RaySystemError
 
 if TYPE_CHECKING:
+    from trayray.worker.child_scopes import ChildScope
     from trayray.worker.core_worker import CoreWorker
+    from trayray.worker.pending_task import PendingTask
 
 _core: CoreWorker | None = None
 #: This process is a fork of a cluster's member, and none itself.
@@ -73,6 +75,8 @@ class Running:
     runtime_env: dict[str, Any] = attrs.field(factory=dict[str, Any])
     #: The placement group that it runs in; empty for none.
     placement_group: bytes = b""
+    #: What it starts, if it ends after that.
+    children: ChildScope | None = None
 
 
 #: The task that the current thread or coroutine executes; None in drivers and idle workers.
@@ -83,6 +87,15 @@ def running_task() -> bytes | None:
     """The id of the task or actor call that the current thread or coroutine executes."""
     task = running.get()
     return None if task is None else task.task_id
+
+
+def join_caller(call: PendingTask) -> None:
+    """``call`` is made by what the current thread or coroutine executes, which may have to answer for it."""
+    task = running.get()
+    if task is not None:
+        call.parent = task.task_id
+        if task.children is not None:
+            task.children.add(call)
 
 
 @attrs.define

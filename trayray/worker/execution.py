@@ -37,6 +37,7 @@ from trayray.wire.messages import (
 from trayray.worker.calls import Call, Target
 from trayray.worker.cancelled_calls import CancelledCalls
 from trayray.worker.cancelling import Region, Steps, may_be_interrupted
+from trayray.worker.closing_calls import close_in_thread, open_children, with_status
 from trayray.worker.connections import Connection, PooledCall
 from trayray.worker.current import actor_self, running
 from trayray.worker.exits import ExitRequested, exit_request
@@ -319,33 +320,50 @@ class Executor:
                 self.core.capture(define.placement_group if define.captures else b"")
             set_output_name(state.name)
         started = time.time()
-        ok = False
+        try:
+            done, ok = self._outcome(call, send, region)
+            if state.children is not None:
+                self._close(call, send, ok=ok)
+        finally:
+            running.reset(token)
+        self.core.timeline.record(call.push.task, state.name, started, ok)
+        return done
+
+    def _outcome(self, call: Call, send: Send, region: Region) -> tuple[Done, bool]:
+        """The reply of a call, and whether it has returned."""
         try:
             if call.target.define.group and call.target.define.group not in self._pools:
                 raise unknown_group(call, self._pools)
             function = call.target.load()
             while True:
                 try:
-                    done = self._attempt(call, function, send, region)
-                    break
+                    return self._attempt(call, function, send, region), True
                 except Exception as error:
                     if call.push.task in self.cancelled.calls or not call.may_repeat(error):
                         raise
-            ok = True
         except ExitRequested:
             raise
         except SystemExit as error:
             raise exit_request(error) from error
         except BaseException as error:
             self.leaving.take_over(error)
-            done = self.cancelled.reply(call, error, region)
-        finally:
-            running.reset(token)
-        self.core.timeline.record(call.push.task, state.name, started, ok)
-        return done
+            return self.cancelled.reply(call, error, region), False
+
+    def _close(self, call: Call, send: Send, *, ok: bool) -> None:
+        children = open_children(call, ok=ok)
+        if children is None:
+            return
+        try:
+            with self.waiting() if self.lends_in_this_thread() else nullcontext():
+                close_in_thread(call, children, send, ok=ok)
+        except BaseException as error:
+            self.leaving.take_over(error)
+            raise
 
     def _attempt(self, call: Call, function: Callable[..., Any], send: Send, region: Region) -> Done:
         args, kwargs = call.arguments()
+        if call.push.starts:
+            kwargs = with_status(call, kwargs, send)
         result = region.run(call.push.task, function, args, kwargs)
         del args, kwargs
         define = call.target.define

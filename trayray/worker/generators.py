@@ -49,6 +49,8 @@ class Stream:
         #: All references become the value of one (``num_returns="dynamic"``).
         self._gathered = gathered
         self._abandoned = False
+        #: What the generator has raised, once it has.
+        self.failure: Value | None = None
         #: References that nobody has taken; the last one stands for what comes next.
         self._items: deque[ObjectRef[Any]] = deque([self._placeholder()])
 
@@ -79,6 +81,8 @@ class Stream:
         the call has then ended like one that returns.
         """
         failed = result.kind == ERROR
+        if failed:
+            self.failure = result
         if failed and (mid_stream or not self._gathered):
             self.arrive(self.received, result, self.address)
         if self._gathered and (mid_stream or not failed):

@@ -69,6 +69,8 @@ class Leaving:
         self._request: ExitRequested | None = None
         self._begun = False
         self._announced = False
+        #: What this process may take (seconds).
+        self._seconds = settings.seconds
         self._deadline = 0.0
 
     # --- the loop's thread: the main thread may be busy ---
@@ -93,6 +95,7 @@ class Leaving:
         from trayray.worker.exits import ExitRequested
 
         if not self._begun:
+            self._seconds = order.seconds
             request = self._request = ExitRequested(order.reason, patient=order.patient)
             self._executor.order(lambda: _raise(request))
             self._core.nursery.start_soon(self._interrupt_calls, order.seconds * PATIENCE if order.patient else 0.0)
@@ -135,12 +138,12 @@ class Leaving:
         """From now on the process is on its way out, and its time is limited. Idempotent."""
         if not self._begun:
             self._begun = True
-            self._deadline = time.monotonic() + self._settings.seconds
+            self._deadline = time.monotonic() + self._seconds
             self._core.to_node_if_there([CleanupDue(True)])
 
     def remaining(self, share: float) -> float:
         """What is left of this share of the process's time (seconds)."""
-        return max(0.0, self._deadline - time.monotonic() - (1 - share) * self._settings.seconds)
+        return max(0.0, self._deadline - time.monotonic() - (1 - share) * self._seconds)
 
     def announce(self, end: ExitRequested) -> None:
         """Answer calls, then say that the process takes no more. Idempotent."""

@@ -124,7 +124,7 @@ class Objects:
             raise self.core.closed
         # Through the loop, which first reports what was freed before: that room may be needed here.
         self.core.call_soon(self.core.to_node_if_there, [Create(request, size)])
-        creation.event.wait()
+        self.core.wait_for_node(creation.event)
         if creation.failure is not None:
             raise creation.failure
         assert creation.place is not None, "a request that has not failed was granted"
@@ -340,6 +340,8 @@ class Objects:
         """
         executor = self.core.executor
         if executor is None or not executor.lends_in_this_thread():
+            if timeout != 0:
+                self.core.check_may_wait("get or wait")
             return self.core.waits.wait(waiter, timeout, missing)
         first = _LEND_AFTER_SECONDS if timeout is None else min(timeout, _LEND_AFTER_SECONDS)
         if waiter.wait(first):

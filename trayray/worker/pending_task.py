@@ -9,11 +9,12 @@ import itertools
 import os
 from collections.abc import Sequence
 from types import CodeType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from trayray.model.scheduling import Scheduling
-from trayray.wire.messages import METHOD, MID_STREAM, Define, Done, Value
-from trayray.worker.call_values import take_result
+from trayray.wire.messages import INLINE, METHOD, MID_STREAM, Define, Done, Push, Value
+from trayray.wire.serialization import serialize
+from trayray.worker.call_values import drop_results, take_result
 from trayray.worker.references import ObjectRef
 
 if TYPE_CHECKING:
@@ -21,6 +22,24 @@ if TYPE_CHECKING:
     from trayray.worker.generators import Stream
 
 _numbers = itertools.count(1)
+
+
+#: What a call without results gives to whoever waits for its end.
+_NOTHING = [Value(INLINE, serialize(None).to_bytes())]
+
+
+class Watcher(Protocol):
+    """Whoever answers for a call: it is told of its end, and of the moment when it is ready."""
+
+    def ended(self, call: PendingTask) -> None:
+        """The call has its result. From any thread, under `CoreWorker.state_lock`; must not block."""
+        ...
+
+    def started(self, call: PendingTask, value: Value) -> bool:
+        """The call says that it is ready, with this value; False when nobody wants to know."""
+        ...
+
+
 #: Where this package's own code lies.
 _PACKAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 
@@ -55,16 +74,21 @@ class PendingTask:
     __slots__ = (
         "args",
         "cancelled",
+        "closing",
+        "deadline",
         "failures",
+        "lost_at",
         "parent",
         "payload",
         "refs",
         "retries",
         "returns",
         "site",
+        "starts",
         "stream",
         "task_id",
         "template",
+        "watcher",
     )
 
     def __init__(
@@ -94,10 +118,32 @@ class PendingTask:
         self.cancelled = False
         #: The task or actor call of this worker that has made this one; None in drivers.
         self.parent: bytes | None = None
+        #: Who waits for its end; None for a call that nobody answers for. Then it ends after all that it has started,
+        #: before this moment of `CoreWorker.now`, perhaps infinite.
+        self.watcher: Watcher | None = None
+        self.deadline: float | None = None
+        #: Its code has ended, and it waits for what it has started.
+        self.closing = False
+        #: The watcher wants to know when the call is ready.
+        self.starts = False
+        #: The address of the process that died with it.
+        self.lost_at = ""
 
     def push_directly(self, core: CoreWorker) -> bool:
         """Send the task to an idle worker, if there is one; under `CoreWorker.state_lock`, in any thread."""
         return core.tasks.push_directly(self)
+
+    def stamp(self, push: Push, now: float) -> None:
+        """Say in the message for the executor what somebody who answers for the call wants."""
+        if self.deadline is not None:
+            push.seconds = max(0.0, self.deadline - now)
+            push.starts = self.starts
+            self.closing = False
+
+    def started(self, core: CoreWorker, value: Value) -> None:
+        """The executor says that the call is ready."""
+        if self.watcher is None or not self.watcher.started(self, value):
+            drop_results(core, [value])
 
     def finish(self, core: CoreWorker, message: Done) -> None:
         """The executor has answered."""
@@ -105,9 +151,13 @@ class PendingTask:
             core.cancellations.ended(self.task_id)
         if self.stream is not None:
             self.stream.finish(self.returns[0], message.results[0], mid_stream=bool(message.flags & MID_STREAM))
-            return
-        for ref, value in zip(self.returns, message.results, strict=True):
-            take_result(core, ref, value)
+        elif not self.returns:  # an error, at most
+            drop_results(core, message.results)
+        else:
+            for ref, value in zip(self.returns, message.results or _NOTHING, strict=True):
+                take_result(core, ref, value)
+        if self.watcher is not None:
+            self.watcher.ended(self)
 
     def fail(self, core: CoreWorker, error: Value) -> None:
         """There will be no answer: every reference's value is ``error``."""
@@ -115,9 +165,11 @@ class PendingTask:
             core.cancellations.ended(self.task_id)
         if self.stream is not None:
             self.stream.finish(self.returns[0], error, mid_stream=False)
-            return
-        for ref in self.returns:
-            core.references.complete(ref, error)
+        else:
+            for ref in self.returns:
+                core.references.complete(ref, error)
+        if self.watcher is not None:
+            self.watcher.ended(self)
 
 
 def described_site(task: PendingTask) -> str:

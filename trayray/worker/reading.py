@@ -133,7 +133,7 @@ class Reading:
     # --- asking where bytes are ---
 
     def locate(self, pin: ReadPin, deadline: float | None) -> None:
-        """Wait in the calling thread, which is not the loop's, until it is known where the bytes of ``pin`` are.
+        """Wait in the calling thread until it is known where the bytes of ``pin`` are.
 
         Raises:
             GetTimeoutError: it is not known at ``deadline`` (of ``time.monotonic``).
@@ -141,7 +141,7 @@ class Reading:
         settled = threading.Event()
         with self.locating(pin, settled.set) as waiting:
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
-            if waiting and not settled.wait(left):
+            if waiting and not self.core.wait_for_node(settled, left):
                 raise GetTimeoutError("Get timed out: an object that was spilled to disk is not back in memory yet.")
 
     @contextmanager

@@ -27,6 +27,7 @@ from trayray.wire.messages import (
     MAY_RETRY,
     Blocked,
     Cancel,
+    Closing,
     DefineClass,
     Demand,
     Done,
@@ -38,6 +39,7 @@ from trayray.wire.messages import (
     Refused,
     Returned,
     ReturnLease,
+    Started,
     TaskMessage,
     Value,
     Yielded,
@@ -206,6 +208,8 @@ class TaskSubmitter:
             push = Push(task.task_id, define.call, task.payload, argument_values(self._core, task.args))
             if task.stream is not None:
                 push.skip, push.taken = task.stream.received, task.stream.taken
+            if task.deadline is not None:
+                task.stamp(push, self._core.now())
             messages.append(push)
         self._send(link, messages)
 
@@ -271,6 +275,7 @@ class TaskSubmitter:
         # What was queued in the worker behind the first has not been started there.
         queue.queue.extendleft(task for task in reversed(behind) if not task.cancelled)
         if first is not None:
+            first.lost_at = link.address
             self._crashed(queue, first, message.cause)
         self._dirty.add(link.key)
 
@@ -357,12 +362,23 @@ class TaskSubmitter:
 
     def _take_yielded(self, link: TaskLink, messages: list[TaskMessage]) -> None:
         for message in messages:
-            if type(message) is Yielded:
-                task = self.pending.get(message.task)
-                if task is not None and task.stream is not None:
-                    task.stream.arrive(message.index, message.value, link.address)
-                else:
-                    drop_results(self._core, [message.value])
+            match message:
+                case Yielded(task_id, index, value):
+                    task = self.pending.get(task_id)
+                    if task is not None and task.stream is not None:
+                        task.stream.arrive(index, value, link.address)
+                    else:
+                        drop_results(self._core, [value])
+                case Started(task_id, value):
+                    task = self.pending.get(task_id)
+                    if task is not None:
+                        task.started(self._core, value)
+                    else:
+                        drop_results(self._core, [value])
+                case Closing(task_id):
+                    self._core.cancellations.closing(self.pending.get(task_id))
+                case _:
+                    pass
 
     def _drop_cancelled(self, link: TaskLink, returned: list[bytes]) -> None:
         queue = self.queues[link.key]

@@ -1,0 +1,146 @@
+"""``open_actor``: an actor that lives as long as a block.
+
+Not here: calls (``calls``), actors that are restarted by rules (``supervisor``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import trio
+
+from trayray.api.actor_class import ActorClass, ActorHandle, BoundActorClass
+from trayray.core.call_ledger import Life
+from trayray.exceptions import ActorDiedError, RaySystemError
+from trayray.native.calls import Wake, connected
+from trayray.native.failures import as_raised
+from trayray.wire.serialization import deserialize
+
+if TYPE_CHECKING:
+    from trayray.wire.messages import ActorState
+    from trayray.worker.core_worker import CoreWorker
+
+#: A process is killed when its time to clean up is over, and so is what it has running. After so long (seconds,
+#: besides) something is broken.
+_BROKEN_AFTER: Final = 60.0
+_REASON: Final = "its open_actor() block was left"
+
+
+class ActorWatch:
+    """The life of one actor, for tasks of this loop."""
+
+    def __init__(self, core: CoreWorker, handle: ActorHandle) -> None:
+        self._core = core
+        info = handle._ray_info
+        self._client = core.actors.client(info.actor_id, ordered=info.ordered)
+        self.actor_id = info.actor_id
+        self.class_name = info.class_name
+        #: Its constructor has returned, or it is dead; it is dead.
+        self.settled, self.dead = Wake(), Wake()
+        self.state: ActorState | None = None
+        core.call_soon(self._client.watch, self._changed)
+
+    def _changed(self, state: ActorState) -> None:
+        self.state = state
+        life = Life(state.state)
+        if life in (Life.ALIVE, Life.DEAD):
+            self.settled.set()
+        if life is Life.DEAD:
+            self.dead.set()
+
+    def close(self) -> None:
+        """Nobody looks any more."""
+        self._core.call_soon(self._client.unwatch, self._changed)
+
+    def failure(self) -> BaseException:
+        """Why a dead actor is dead, as it is raised in a Trio program."""
+        state = self.state
+        assert state is not None, "it is dead"
+        if state.error:
+            return as_raised(deserialize(state.error))
+        return ActorDiedError(actor_id=self.actor_id.hex(), error_msg=state.cause)
+
+
+@asynccontextmanager
+async def open_actor(cls: Any, /, *args: Any, **kwargs: Any) -> AsyncGenerator[Any]:
+    """Create an actor that lives as long as the block; it begins when the constructor has returned.
+
+    When the block is left, calls in progress are cancelled and the actor cleans up (``__trayray_shutdown__``, exit
+    handlers); the block ends when its process is gone, with all that it has started. When the actor dies by itself, and
+    is not restarted, the block is cancelled and raises the reason: nobody has to call it to learn that.
+
+    Args:
+        cls: an actor class, with or without ``.options``.
+        args, kwargs: of its constructor.
+
+    Returns:
+        The handle. It may be passed anywhere, and is of no use when the block has been left.
+
+    Raises:
+        Exception: what the constructor raised, of its own type; the remote traceback is a note.
+        ActorDiedError: the actor has died.
+        ActorUnschedulableError: no node will ever be right for it.
+        TypeError: not an actor class, or arguments that do not fit.
+        ValueError: a detached actor, which outlives any block.
+    """
+    core = connected()
+    handle = await create(core, cls, args, kwargs)
+    watch = ActorWatch(core, handle)
+    failure: BaseException | None = None
+    died = False
+    try:
+        await watch.settled.wait()
+        died = watch.dead.is_set()
+        if not died:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_cancel_when, watch.dead, nursery.cancel_scope)
+                try:
+                    yield handle
+                except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 -- raised below, as it is
+                    failure = error
+                nursery.cancel_scope.cancel()
+            died = watch.dead.is_set()
+    finally:
+        await end_actor(core, watch.actor_id, core.cleanup_seconds, _REASON)
+        watch.close()
+    if failure is not None:
+        raise failure
+    if died:
+        raise watch.failure()
+
+
+async def _cancel_when(event: Wake, scope: trio.CancelScope) -> None:
+    await event.wait()
+    scope.cancel()
+
+
+async def create(core: CoreWorker, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorHandle:
+    """Create an actor of this process's, from any loop."""
+    if not isinstance(cls, ActorClass | BoundActorClass):
+        raise TypeError(f"an actor class is opened here, not {cls!r}; decorate a class with @trayray.remote")
+    bound = cls if isinstance(cls, BoundActorClass) else BoundActorClass(cls, cls._default_options)
+    if bound._options.get("lifetime") == "detached":
+        raise ValueError("a detached actor outlives the block that opens it; create it with .remote() instead")
+    if not bound._options.get("name"):
+        return bound.remote(*args, **kwargs)
+    # Registering a name waits for the answer, in a thread.
+    return await trio.to_thread.run_sync(lambda: bound.remote(*args, **kwargs))
+
+
+async def end_actor(core: CoreWorker, actor: bytes, seconds: float, reason: str) -> None:
+    """End an actor for good, and wait until its process is gone with all that it had running; also when cancelled.
+
+    Args:
+        seconds: what it may take to clean up; 0 kills it at once.
+        reason: a sentence for the user, without a stop.
+    """
+    gone = Wake()
+    core.call_soon(core.ends.end_actor, actor, seconds, reason, gone.set)
+    # Nothing of the actor may be left when this returns. Its node kills what takes too long.
+    limit = 3 * max(seconds, core.cleanup_seconds) + _BROKEN_AFTER
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + limit) as scope:
+        await gone.wait()
+    if scope.cancelled_caught:
+        raise RaySystemError(f"actor {actor.hex()} was ended, and its process is not gone after {limit:g} s")

@@ -1,0 +1,128 @@
+"""``open_nursery``: remote calls as children of a block, in whatever processes they run.
+
+Not here: one call (``calls``), errors (``failures``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import trio
+
+from trayray.native.calls import RemoteCall, connected, is_remote
+from trayray.native.failures import FailureKey, failure_key
+
+
+class Nursery:
+    """The children of one `open_nursery` block."""
+
+    def __init__(self, children: trio.Nursery, outer_deadline: float, raised: dict[FailureKey, BaseException]) -> None:
+        self._children = children
+        #: When the scopes around the block end it (of Trio's clock).
+        self._outer_deadline = outer_deadline
+        #: Failures that children have raised, and the exceptions that they were raised as.
+        self._raised = raised
+
+    @property
+    def cancel_scope(self) -> trio.CancelScope:
+        """The scope around the block and all its children: cancel it, or give it a deadline."""
+        return self._children.cancel_scope
+
+    def start_soon(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Make a remote call that is a child of the block; what ``function.remote(*args, **kwargs)`` would return.
+
+        The reference may be awaited, passed on, and kept: its value stays when the block has been left. An ``async``
+        function that is not remote becomes a task of this loop, as in Trio's nurseries.
+
+        Raises:
+            TypeError: arguments that do not fit.
+        """
+        if not is_remote(function):
+            self._children.start_soon(partial(function, *args, **kwargs))
+            return None
+        call = RemoteCall(self._seconds_left())
+        made = call.make(function, args, kwargs)
+        self._children.start_soon(self._see, call, name=call.name)
+        return made
+
+    async def start(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
+        """Make a remote call that is a child of the block, and wait until it says that it is ready.
+
+        The function must have a parameter ``task_status``, whose ``started(value)`` it calls in its own process.
+
+        Returns:
+            That value.
+
+        Raises:
+            RuntimeError: it has returned without saying so.
+            Exception: what it raised before it was ready.
+            TypeError: arguments that do not fit, or no parameter ``task_status``.
+        """
+        if not is_remote(function):
+            return await self._children.start(partial(function, *args, **kwargs))
+        return await self._children.start(self._run_started, function, args, kwargs)
+
+    async def _run_started(
+        self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, task_status: trio.TaskStatus[Any]
+    ) -> None:
+        call = RemoteCall(self._seconds_left(), starts=True)
+        call.make(function, args, kwargs)
+        try:
+            await call.ready.wait()
+        except trio.Cancelled:
+            await self._see(call)  # cancels it
+            raise
+        if call.has_started:
+            task_status.started(await call.started_value())
+            await self._see(call)
+            return
+        await self._see(call)
+        raise RuntimeError(f"{call.name}() has returned without calling task_status.started()")
+
+    def _seconds_left(self) -> float:
+        return min(self._outer_deadline, self.cancel_scope.deadline) - trio.current_time()
+
+    async def _see(self, call: RemoteCall) -> None:
+        """Wait for the end of a call, and raise what it raised unless another child has raised the same failure."""
+        await call.gone()
+        failed = await call.failure()
+        if failed is None:
+            return
+        error, key = failed
+        if key is not None and self._raised.setdefault(key, error) is not error:
+            return
+        raise error
+
+
+@asynccontextmanager
+async def open_nursery() -> AsyncGenerator[Nursery]:
+    """A block whose children are remote calls, and Trio tasks if wanted: it ends when all of them have ended.
+
+    When a child fails or the block raises, all others are cancelled, with all that they have started, in all processes;
+    the block ends when nothing of it is left. Leaving it early by a cancel scope or a deadline does the same.
+
+    Raises:
+        ExceptionGroup: what children and the block have raised, each failure once.
+        RaySystemError: this process belongs to no cluster.
+    """
+    connected()
+    raised: dict[FailureKey, BaseException] = {}
+    try:
+        async with trio.open_nursery() as children:
+            yield Nursery(children, trio.current_effective_deadline(), raised)
+    except BaseExceptionGroup as group:
+        rest = group.split(lambda error: _is_repeated(error, raised))[1]
+        assert rest is not None, "what is repeated is there once as it was raised"
+        if rest.exceptions == group.exceptions:
+            raise
+        raise rest from None
+
+
+def _is_repeated(error: BaseException, raised: dict[FailureKey, BaseException]) -> bool:
+    """Whether the exception tells of a failure that a child has raised already, as another exception."""
+    key = failure_key(error)
+    first = None if key is None else raised.get(key)
+    return first is not None and first is not error

@@ -47,6 +47,7 @@ class GcsService(v1.GcsBase):
             message.detached,
             message.max_restarts,
             message.handle,
+            supervised=message.supervised,
         )
         try:
             found = self._gcs.register(actor, get_if_exists=message.get_if_exists)

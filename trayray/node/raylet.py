@@ -69,6 +69,7 @@ from trayray.wire.messages import (
     ReferencesTold,
     RemoveGroup,
     Resume,
+    ResumeActor,
     Resumed,
     Retained,
     Retire,
@@ -243,7 +244,7 @@ class Raylet:
                 self._kill(client, message)
             case AssignJob(_, config):
                 self._job_known(client, config)
-            case ActorStarted() | WatchActor() | ActorUnreachable() | EndActor() | AwaitRemains():
+            case ActorStarted() | WatchActor() | ActorUnreachable() | EndActor() | ResumeActor() | AwaitRemains():
                 self._handle_actor(client, message)
             case CreateGroup() | RemoveGroup() | WatchGroup():
                 self.gcs.handle_group(client, message)
@@ -287,7 +288,9 @@ class Raylet:
                     client.send([Resumed()])
 
     def _handle_actor(
-        self, client: Client, message: ActorStarted | WatchActor | ActorUnreachable | EndActor | AwaitRemains
+        self,
+        client: Client,
+        message: ActorStarted | WatchActor | ActorUnreachable | EndActor | ResumeActor | AwaitRemains,
     ) -> None:
         match message:
             case ActorStarted(actor, error):
@@ -297,6 +300,8 @@ class Raylet:
                     self._later(self._give_up_on, client, actor)
             case ActorUnreachable(actor):
                 self.gcs.actor_unreachable(actor)
+            case ResumeActor(actor):
+                self.gcs.resume_actor(actor)
             case EndActor() | AwaitRemains():
                 self._later(self.endings.see_ended, client, message)
 

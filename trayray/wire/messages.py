@@ -422,6 +422,8 @@ class ActorState(Struct, array_like=True, tag=19):
     cause: str
     error: bytes = b""
     incarnation: int = 0
+    #: Of a supervised actor without a process that waits for its supervisor: how it has ended.
+    parked: str = ""
 
 
 class WatchActor(Struct, array_like=True, tag=20):
@@ -538,19 +540,27 @@ class KillSender(Struct, array_like=True, tag=47):
 class EndActor(Struct, array_like=True, tag=59):
     """End an actor for good, within so many seconds (0: at once); its calls in progress are interrupted.
 
-    Answered by `ActorEnded` when its process is gone, and all that it had running.
+    Answered by `ActorEnded` when its process is gone, and all that it had running. ``keep``: a supervised actor is only
+    stopped, and may be started again by `ResumeActor`.
     """
 
     request: int
     actor: bytes
     seconds: float
     reason: str
+    keep: bool = False
 
 
 class ActorEnded(Struct, array_like=True, tag=60):
     """The answer to `EndActor`."""
 
     request: int
+
+
+class ResumeActor(Struct, array_like=True, tag=80):
+    """Start a supervised actor again; only its supervisor sends this."""
+
+    actor: bytes
 
 
 class AwaitRemains(Struct, array_like=True, tag=61):
@@ -744,6 +754,7 @@ NodeMessage = (
     | KillActor
     | KillSender
     | EndActor
+    | ResumeActor
     | ActorEnded
     | AwaitRemains
     | RemainsEnded

@@ -24,18 +24,23 @@ class RemoteEnds:
         self._numbers = itertools.count(1)
         self._open: dict[int, Callable[[], object]] = {}
 
-    def end_actor(self, actor: bytes, seconds: float, reason: str, done: Callable[[], object]) -> None:
+    def end_actor(
+        self, actor: bytes, seconds: float, reason: str, done: Callable[[], object], *, keep: bool = False
+    ) -> None:
         """End an actor for good, and call ``done`` when its process is gone with all that it had running.
 
         Args:
             seconds: what it may take to clean up; 0 kills it at once.
             reason: a sentence for the user, without a stop: why the actor is dead.
+            keep: only its process ends; for a supervised actor, which may be started again.
         """
-        self._core.nursery.start_soon(self._end_actor, actor, seconds, reason, done)
+        self._core.nursery.start_soon(self._end_actor, actor, seconds, reason, keep, done)
 
-    async def _end_actor(self, actor: bytes, seconds: float, reason: str, done: Callable[[], object]) -> None:
+    async def _end_actor(
+        self, actor: bytes, seconds: float, reason: str, keep: bool, done: Callable[[], object]
+    ) -> None:
         await self._core.creations.settled(actor)
-        self._ask(lambda request: EndActor(request, actor, seconds, reason), done)
+        self._ask(lambda request: EndActor(request, actor, seconds, reason, keep), done)
 
     def when_gone(self, address: str, done: Callable[[], object]) -> None:
         """Call ``done`` when the process at ``address``, which has died, is gone with all that it had running."""

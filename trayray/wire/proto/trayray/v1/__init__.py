@@ -616,6 +616,11 @@ class RegisterActorRequest(betterproto2.Message):
     Set when the constructor's arguments are ready.
     """
 
+    supervised: "bool" = betterproto2.field(12, betterproto2.TYPE_BOOL)
+    """
+    Its owner decides what becomes of it when its process has ended.
+    """
+
 
 default_message_pool.register_message("trayray.v1", "RegisterActorRequest", RegisterActorRequest)
 

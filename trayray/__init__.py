@@ -62,9 +62,11 @@ if TYPE_CHECKING:
     )
     from trayray.native.actors import open_actor
     from trayray.native.calls import call, time_left
+    from trayray.native.child_spec import ChildSpec, SupervisorSpec
     from trayray.native.cluster import connect, open_cluster
     from trayray.native.completion import as_completed
     from trayray.native.nursery import open_nursery
+    from trayray.native.supervisor import open_supervisor
     from trayray.runtime_context import (
         RESTORE_WORKER_MODE,
         SCRIPT_MODE,
@@ -92,7 +94,9 @@ _HOMES = {
     "trayray.native.calls": "call time_left",
     "trayray.native.cluster": "connect open_cluster",
     "trayray.native.completion": "as_completed",
+    "trayray.native.child_spec": "ChildSpec SupervisorSpec",
     "trayray.native.nursery": "open_nursery",
+    "trayray.native.supervisor": "open_supervisor",
     "trayray.runtime_context": "RESTORE_WORKER_MODE SCRIPT_MODE SPILL_WORKER_MODE WORKER_MODE get_runtime_context",
     "trayray.worker.generators": "DynamicObjectRefGenerator ObjectRefGenerator",
     "trayray.worker.references": "ObjectRef",
@@ -143,6 +147,7 @@ __all__ = (
     "ActorClassID",
     "ActorHandle",
     "ActorID",
+    "ChildSpec",
     "ClusterID",
     "DynamicObjectRefGenerator",
     "FunctionID",
@@ -153,6 +158,7 @@ __all__ = (
     "ObjectRef",
     "ObjectRefGenerator",
     "PlacementGroupID",
+    "SupervisorSpec",
     "TaskID",
     "UniqueID",
     "WorkerID",
@@ -186,6 +192,7 @@ __all__ = (
     "open_actor",
     "open_cluster",
     "open_nursery",
+    "open_supervisor",
     "put",
     "remote",
     "remote_function",

@@ -392,6 +392,48 @@ class OufOfBandObjectRefSerializationException(RayError):
     """Raised when an ObjectRef is pickled outside of tasks and objects although that is forbidden. Ray spells it so."""
 
 
+# ---------------------------------------------------------------- supervision
+
+
+class SupervisionError(RayError):
+    """Raised when a supervisor cannot do what it was asked for.
+
+    ``refusal`` says why: "not found", "running", "restarting", "already started", "already present", "start failed",
+    "simple_one_for_one", "the supervisor ends"; empty for the subclasses. What a child raised is the ``__cause__``.
+    """
+
+    def __init__(self, message: str, supervisor: str = "", child: str = "", refusal: str = "") -> None:
+        super().__init__(message, supervisor, child, refusal)
+        self.message = message
+        self.supervisor = supervisor
+        self.child = child
+        self.refusal = refusal
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class _SupervisorEndedError(SupervisionError):
+    def __init__(
+        self, message: str, supervisor: str = "", child: str = "", causes: tuple[BaseException, ...] = ()
+    ) -> None:
+        super().__init__(message, supervisor, child)
+        #: What ended the children, oldest first.
+        self.causes = causes
+        self.args = (message, supervisor, child, causes)
+
+
+class SupervisorGaveUpError(_SupervisorEndedError):
+    """Raised when a supervisor's children were restarted more often than its ``intensity`` allows.
+
+    ``child`` is the last one; ``causes`` are the errors that led to the restarts, oldest first, and the ``__cause__``.
+    """
+
+
+class SupervisorStartError(_SupervisorEndedError):
+    """Raised when a child could not be started with its supervisor: those before it were stopped again."""
+
+
 # ---------------------------------------------------------------- placement, environment, channels
 
 

@@ -70,6 +70,8 @@ class Child:
     """One child, from its specification's arrival to its deletion."""
 
     policy: ChildPolicy
+    #: The request by which it was added; 0 for one that was there from the beginning.
+    request: int = 0
     state: ChildState = ChildState.STOPPED
     #: Numbers its starts among all of the supervisor: news of another one is late.
     run: int = 0

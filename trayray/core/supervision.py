@@ -100,6 +100,8 @@ class Supervision:
         #: Set once it is ending.
         self.outcome: Outcome | None = None
         self.ended = False
+        #: All children that it began with have started.
+        self.is_up = False
         self._intensity: RestartIntensity[tuple[str, Exit]] = RestartIntensity(policy.intensity, policy.period)
         self._inbox: deque[Event | _TryAgain] = deque()
         self._plan: _Plan | None = None
@@ -251,6 +253,7 @@ class Supervision:
     def _done(self, plan: _Plan) -> None:
         if plan.outcome is not None:
             self._end(plan.outcome)
+        self.is_up |= plan.initial
         match plan.request:
             case None:
                 pass
@@ -366,7 +369,7 @@ class Supervision:
         return None
 
     def _add_and_start(self, policy: ChildPolicy, event: StartChild | StartDynamic) -> None:
-        child = Child(policy)
+        child = Child(policy, event.request)
         self.children.add(child)
         self._plan = _Plan(starts=deque([child]), request=event, child=child.id, reason="start_child was called")
 

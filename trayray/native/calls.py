@@ -166,7 +166,7 @@ class RemoteCall:
         try:
             await self._over.wait()
         except trio.Cancelled:
-            self._core.call_soon(self._cancel)
+            self._core.call_soon(self._cancel, False)
             # Nothing of the call may be left when this returns. The ladder of cancellation bounds it.
             limit = 4 * self._core.cancellations.grace + 2 * self._core.cleanup_seconds + _BROKEN_AFTER
             with trio.CancelScope(shield=True, deadline=trio.current_time() + limit) as scope:
@@ -179,10 +179,15 @@ class RemoteCall:
             if value.kind == ERROR and isinstance(failure_of(value)[0], TaskCancelledError):
                 raise
 
-    def _cancel(self) -> None:
+    def cancel(self, seconds: float) -> None:
+        """Cancel the call: it is killed after so long, 0 for at once. `gone` waits for its end."""
+        self._call.grace = seconds
+        self._core.call_soon(self._cancel, seconds <= 0)
+
+    def _cancel(self, force: bool) -> None:
         core = self._core
         with core.state_lock:
-            core.cancel_call(self._call, force=False, recursive=True)
+            core.cancel_call(self._call, force=force, recursive=True)
             core.flush()
 
     @property

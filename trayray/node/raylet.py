@@ -33,6 +33,7 @@ from trayray.node.metrics import NodeMetrics
 from trayray.node.process_control import wait_for_end
 from trayray.node.reservations import GCS_CLIENT, Reservations
 from trayray.node.store import ObjectStore
+from trayray.node.supervision_trees import SupervisionTrees
 from trayray.node.waiting import WaitingWork
 from trayray.node.worker_processes import WorkerProcess, WorkerProcesses
 from trayray.wire.frames import FrameError
@@ -76,6 +77,7 @@ from trayray.wire.messages import (
     ReturnLease,
     Seal,
     StartActor,
+    SupervisionTold,
     TaskEvents,
     WatchActor,
     WatchGroup,
@@ -134,6 +136,7 @@ class Raylet:
         self.store = store
         self.metrics = NodeMetrics()
         self.memory = MemoryGathering(clients)
+        self.supervision = SupervisionTrees()
         self._prestart = prestart
         self._nursery: trio.Nursery
         #: Workers that were told their job; their grant follows when they have entered it.
@@ -225,6 +228,7 @@ class Raylet:
         self.store.disconnect(client)
         self.metrics.process_gone(client)
         self.memory.process_gone(client)
+        self.supervision.process_gone(client)
         for path in Path(self.identity.sockets).glob(f"{BREAKPOINT}{client.pid}-*"):  # where it waited for a debugger
             path.unlink(missing_ok=True)
         self.endings.process_gone(client)
@@ -261,6 +265,8 @@ class Raylet:
                 self.waiting.answer(client, message)
             case ReferencesTold():
                 self.memory.answered(client, message)
+            case SupervisionTold():
+                self.supervision.told(client, message)
             case Retained():
                 self.table.stays_idle(client.worker_id, client.job)
             case FinishJob():

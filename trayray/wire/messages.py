@@ -563,6 +563,33 @@ class ResumeActor(Struct, array_like=True, tag=80):
     actor: bytes
 
 
+class SupervisedNode(Struct, array_like=True):
+    """A supervisor or one of its children, as `trayray tree` shows it."""
+
+    id: str
+    #: "supervisor", "actor", "task" (a remote function), "async" (a task of the supervisor's process).
+    kind: str
+    #: "running", "starting", "stopping", "restarting" or "stopped".
+    state: str
+    #: Of a supervisor; empty for all others.
+    strategy: str = ""
+    #: Of an actor; empty for all others.
+    actor: bytes = b""
+    restarts: int = 0
+    #: When it entered its state (seconds since the epoch; 0 for never).
+    since: float = 0.0
+    #: How it ended the last time.
+    reason: str = ""
+    children: list["SupervisedNode"] = []
+
+
+class SupervisionTold(Struct, array_like=True, tag=81):
+    """A supervision tree of this process as it is now; None: it is no more."""
+
+    number: int
+    root: SupervisedNode | None
+
+
 class AwaitRemains(Struct, array_like=True, tag=61):
     """Answer by `RemainsEnded` when the process at this address is gone, and all that it had running."""
 
@@ -755,6 +782,7 @@ NodeMessage = (
     | KillSender
     | EndActor
     | ResumeActor
+    | SupervisionTold
     | ActorEnded
     | AwaitRemains
     | RemainsEnded

@@ -77,6 +77,7 @@ class PendingTask:
         "closing",
         "deadline",
         "failures",
+        "grace",
         "lost_at",
         "parent",
         "payload",
@@ -116,6 +117,8 @@ class PendingTask:
         #: Where the user's code made the call: its code and line.
         self.site: tuple[CodeType, int] | None = None
         self.cancelled = False
+        #: What each step of its cancellation may take, where that is not the usual (seconds).
+        self.grace: float | None = None
         #: The task or actor call of this worker that has made this one; None in drivers.
         self.parent: bytes | None = None
         #: Who waits for its end; None for a call that nobody answers for. Then it ends after all that it has started,

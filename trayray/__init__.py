@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from trayray.native.cluster import connect, open_cluster
     from trayray.native.completion import as_completed
     from trayray.native.nursery import open_nursery
+    from trayray.native.supervise import supervise
     from trayray.native.supervisor import open_supervisor
     from trayray.runtime_context import (
         RESTORE_WORKER_MODE,
@@ -96,6 +97,7 @@ _HOMES = {
     "trayray.native.completion": "as_completed",
     "trayray.native.child_spec": "ChildSpec SupervisorSpec",
     "trayray.native.nursery": "open_nursery",
+    "trayray.native.supervise": "supervise",
     "trayray.native.supervisor": "open_supervisor",
     "trayray.runtime_context": "RESTORE_WORKER_MODE SCRIPT_MODE SPILL_WORKER_MODE WORKER_MODE get_runtime_context",
     "trayray.worker.generators": "DynamicObjectRefGenerator ObjectRefGenerator",
@@ -198,6 +200,7 @@ __all__ = (
     "remote_function",
     "runtime_context",
     "shutdown",
+    "supervise",
     "task",
     "time_left",
     "timeline",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Literal, TypeAlias
@@ -87,27 +88,25 @@ class Events:
     """The events of one tree."""
 
     def __init__(self) -> None:
-        self._readers: list[EventReader] = []
+        #: Held by those who read; one that nobody holds is gone.
+        self._readers: weakref.WeakSet[EventReader] = weakref.WeakSet()
         self._closed = False
 
     def emit(self, event: SupervisorEvent) -> None:
         """Tell all readers; nobody is restarted without a line in the log."""
         if event.kind in ("restarting", "gave_up"):
             logger.warning("%s", event)
-        for reader in self._readers:
+        for reader in list(self._readers):
             reader.put(event)
 
     def add(self, reader: EventReader) -> None:
         """``reader`` hears of everything from now on."""
-        self._readers.append(reader)
+        self._readers.add(reader)
         if self._closed:
             reader.close()
-
-    def remove(self, reader: EventReader) -> None:
-        self._readers.remove(reader)
 
     def close(self) -> None:
         """The tree has ended."""
         self._closed = True
-        for reader in self._readers:
+        for reader in list(self._readers):
             reader.close()

@@ -35,6 +35,7 @@ from trayray.core.supervision_messages import (
     Stop,
 )
 from trayray.exceptions import SupervisionError, SupervisorGaveUpError, SupervisorStartError
+from trayray.model.supervision import SupervisorPolicy
 from trayray.native.child_runs import STOPPED, ChildRun, Supervised
 from trayray.native.child_spec import Spec, SupervisorSpec, seconds_to_stop
 from trayray.native.supervised_actors import SupervisedActor
@@ -70,6 +71,8 @@ class SupervisionService:
         self._runs: dict[str, ChildRun] = {}
         self._requests: dict[int, _Question] = {}
         self._numbers = itertools.count(1)
+        #: Children that are forgotten and not gone for good.
+        self._closing: dict[str, trio.Event] = {}
         self._in_a_hurry = False
         self._over = trio.Event()
         self._started: Callable[[], None] = lambda: None
@@ -143,7 +146,7 @@ class SupervisionService:
 
     def _end(self, outcome: Outcome) -> None:
         gave_up = outcome.ending is Ending.INTENSITY
-        self._emit("gave_up" if gave_up else "ended", "", _story(outcome))
+        self._emit("gave_up" if gave_up else "ended", "", _story(outcome, self.machine.policy))
         for child in [child for child in self._children if child not in self._kept]:
             self._nursery.start_soon(self._children.pop(child).close)
         self._over.set()
@@ -194,8 +197,16 @@ class SupervisionService:
         self._runs.pop(child_id, None)
         child = self._children.pop(child_id, None)
         if child is not None:
-            self._nursery.start_soon(child.close)
+            self._closing[child_id] = trio.Event()
+            self._nursery.start_soon(self._close, child_id, child)
         self._emit("deleted", child_id)
+
+    async def _close(self, child_id: str, child: Supervised) -> None:
+        closed = self._closing[child_id]
+        await child.close()
+        closed.set()
+        if self._closing.get(child_id) is closed:  # else another of this name has been forgotten since
+            del self._closing[child_id]
 
     # --- requests ---
 
@@ -205,8 +216,11 @@ class SupervisionService:
         question = self._requests[request] = _Question(spec)
         self.tell(make(request))
         await question.answered.wait()
-        assert question.reply is not None, "it is answered"
-        return question.reply
+        reply = question.reply
+        assert reply is not None, "it is answered"
+        if reply.child in self._closing:  # it has been forgotten with this: nobody reaches it afterwards
+            await self._closing[reply.child].wait()
+        return reply
 
     # --- as a child of another supervisor ---
 
@@ -218,7 +232,7 @@ class SupervisionService:
         error = self.error_of(outcome)
         if error is not None:
             return Exit(ExitKind.ABNORMAL, str(error), error)
-        return STOPPED if run.stopping.is_set() else Exit(ExitKind.SHUTDOWN, _story(outcome))
+        return STOPPED if run.stopping.is_set() else Exit(ExitKind.SHUTDOWN, _story(outcome, self.machine.policy))
 
     async def _obey(self, run: ChildRun) -> None:
         await run.stopping.wait()
@@ -248,15 +262,22 @@ class SupervisionService:
     def error_of(self, outcome: Outcome) -> SupervisionError | None:
         """What an end that nobody has wished for raises."""
         name = self.path or self.spec.id
+        story = _story(outcome, self.machine.policy)
         causes = [how.error for _, how in outcome.exits if how.error is not None]
         match outcome.ending:
             case Ending.INTENSITY:
                 error: SupervisionError = SupervisorGaveUpError(
-                    f"The supervisor {name!r} has given up: {_story(outcome)}.", name, outcome.child, tuple(causes)
+                    f"The supervisor {name!r} has given up: {story}.",
+                    name,
+                    outcome.child,
+                    tuple(causes),
                 )
             case Ending.START_FAILED:
                 error = SupervisorStartError(
-                    f"The supervisor {name!r} has not started: {_story(outcome)}.", name, outcome.child, tuple(causes)
+                    f"The supervisor {name!r} has not started: {story}.",
+                    name,
+                    outcome.child,
+                    tuple(causes),
                 )
             case Ending.SHUT_DOWN | Ending.AUTO_SHUTDOWN:
                 return None
@@ -314,7 +335,7 @@ class _Question:
     reply: Reply | None = None
 
 
-def _story(outcome: Outcome) -> str:
+def _story(outcome: Outcome, policy: SupervisorPolicy) -> str:
     """How a supervisor has ended: a sentence without a stop."""
     match outcome.ending:
         case Ending.SHUT_DOWN:
@@ -325,5 +346,5 @@ def _story(outcome: Outcome) -> str:
             return f"its child {outcome.child!r} could not be started: {outcome.exits[-1][1].reason}"
         case Ending.INTENSITY:
             ends = "; ".join(f"{child!r}: {how.reason.partition(chr(10))[0]}" for child, how in outcome.exits)
-            allowed = len(outcome.exits) - 1
-            return f"more than {allowed} restart{'s' * (allowed != 1)} within its period, the last because of {ends}"
+            times = "one restart" if policy.intensity == 1 else f"{policy.intensity} restarts"
+            return f"more than {times} in {policy.period:g} s would have been due, because children ended: {ends}"

@@ -155,6 +155,23 @@ async def start_child(service: SupervisionService, args: tuple[Any, ...], kwargs
     return look_up(service, reply.child)
 
 
+async def terminate_child(service: SupervisionService, child: object) -> None:
+    """See `Supervisor.terminate_child`."""
+    child_id = id_of(service, child)
+    await ask(service, lambda request: TerminateChild(request, child_id))
+
+
+async def restart_child(service: SupervisionService, child: str) -> Any:
+    """See `Supervisor.restart_child`."""
+    await ask(service, lambda request: RestartChild(request, child))
+    return look_up(service, child)
+
+
+async def delete_child(service: SupervisionService, child: str) -> None:
+    """See `Supervisor.delete_child`."""
+    await ask(service, lambda request: DeleteChild(request, child))
+
+
 class Supervisor:
     """A running supervisor as a Trio program sees it, made by `open_supervisor`. Use it in that block's loop."""
 
@@ -207,8 +224,7 @@ class Supervisor:
         Raises:
             SupervisionError: it is not known.
         """
-        child_id = id_of(self._service, child)
-        await ask(self._service, lambda request: TerminateChild(request, child_id))
+        await terminate_child(self._service, child)
 
     async def restart_child(self, child: str) -> Any:
         """Start a child that is stopped; its handle.
@@ -216,8 +232,7 @@ class Supervisor:
         Raises:
             SupervisionError: it is not known, runs, or could not be started.
         """
-        await ask(self._service, lambda request: RestartChild(request, child))
-        return self[child]
+        return self._wrap(await restart_child(self._service, child))
 
     async def delete_child(self, child: str) -> None:
         """Forget a child that is stopped.
@@ -225,30 +240,40 @@ class Supervisor:
         Raises:
             SupervisionError: it is not known, or runs.
         """
-        await ask(self._service, lambda request: DeleteChild(request, child))
+        await delete_child(self._service, child)
 
-    async def events(self) -> AsyncGenerator[SupervisorEvent]:
-        """What happens in the whole tree from now on, until the supervisor has ended.
+    def events(self) -> EventStream:
+        """What happens in the whole tree from now on, until the supervisor has ended; for ``async for``.
 
         At most a thousand events wait for a slow reader; what is dropped then, the oldest, is said by one.
         """
-        more = trio.Event()
+        return EventStream(self._events)
 
-        def wake() -> None:
-            more.set()
 
-        reader = EventReader(wake)
-        self._events.add(reader)
-        try:
-            while True:
-                more = trio.Event()
-                while (event := reader.take()) is not None:
-                    yield event
-                if reader.closed:
-                    return
-                await more.wait()
-        finally:
-            self._events.remove(reader)
+class EventStream:
+    """An asynchronous iterator over events, made by `Supervisor.events`."""
+
+    def __init__(self, events: Events) -> None:
+        self._more = trio.Event()
+        self._reader = EventReader(self._wake)
+        events.add(self._reader)
+
+    def _wake(self) -> None:
+        self._more.set()
+
+    def __aiter__(self) -> EventStream:
+        return self
+
+    async def __anext__(self) -> SupervisorEvent:
+        while True:
+            self._more = trio.Event()
+            event = self._reader.take()
+            if event is not None:
+                await trio.lowlevel.checkpoint()
+                return event
+            if self._reader.closed:
+                raise StopAsyncIteration
+            await self._more.wait()
 
 
 @asynccontextmanager

@@ -300,27 +300,25 @@ def test_remote_functions_are_long_running_children(log: str) -> None:
 
 def test_async_functions_are_tasks_of_the_supervisors_loop() -> None:
     story: list[str] = []
+    failing: dict[str, trio.Event] = {}
 
     async def local(name: str, *, task_status: trio.TaskStatus[None]) -> None:
         story.append(f"begin-{name}")
         task_status.started()
         try:
-            await failing.wait()
-            if name == "a":
-                raise ValueError("told to")
+            await failing[name].wait()
+            raise ValueError("told to")
         finally:
             story.append(f"end-{name}")
 
-    failing = trio.Event()
-
     async def main() -> None:
-        nonlocal failing
+        failing.update({name: trio.Event() for name in "ab"})
         async with open_supervisor([ChildSpec(name, local, (name,)) for name in "ab"], intensity=2) as supervisor:
             events = supervisor.events()
-            told, failing = failing, trio.Event()
-            told.set()
+            failing["a"].set()
+            failing["a"] = trio.Event()
             assert (await until(events, "restarting", "a")).reason == "'a' ended: it raised ValueError: told to"
-            await until(events, "started", "b")
+            await until(events, "started", "a")
 
     trio.run(main)
     assert sorted(story[:2]) == ["begin-a", "begin-b"]

@@ -47,7 +47,7 @@ def tree(live: bool, address: str | None) -> None:
     console = open_console()
     try:
         if live:
-            _follow(ask, console)
+            follow(ask, console)
         else:
             for line in ask():
                 console.print(line, style=_style(line))
@@ -59,8 +59,14 @@ def tree(live: bool, address: str | None) -> None:
         raise click.ClickException(f"the cluster does not answer: {error}\nIts logs are in {session.logs}.") from error
 
 
-def _follow(ask: Callable[[], list[str]], console: Console) -> None:
-    """On a terminal the view is redrawn; elsewhere each change is printed. Until the cluster does not answer."""
+def follow(ask: Callable[[], list[str]], console: Console, interval: float = _INTERVAL) -> None:
+    """On a terminal the view is redrawn; elsewhere each change is printed. Until the cluster does not answer.
+
+    ``interval``: how often it is asked (seconds).
+
+    Raises:
+        OSError: the cluster does not answer.
+    """
     import time
 
     from rich.live import Live
@@ -70,7 +76,7 @@ def _follow(ask: Callable[[], list[str]], console: Console) -> None:
         with Live(console=console, auto_refresh=False, screen=False) as view:
             while True:
                 view.update(Text("\n").join(Text(line, style=_style(line) or "") for line in ask()), refresh=True)
-                time.sleep(_INTERVAL)
+                time.sleep(interval)
     before: list[str] = []
     while True:
         lines = ask()
@@ -80,7 +86,7 @@ def _follow(ask: Callable[[], list[str]], console: Console) -> None:
                 console.print(line)
             console.print("")
             before = shown
-        time.sleep(_INTERVAL)
+        time.sleep(interval)
 
 
 def _without_times(line: str) -> str:

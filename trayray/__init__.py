@@ -7,7 +7,8 @@ Names are loaded at their first use, so that importing the package costs next to
     wire, link          messages, and the links that carry them
     gcs, node, worker   the processes' services
     dag                 lazy graphs
-    api, cli, util      what users call
+    api, native         Ray's surface, and Trio's
+    cli, util           the command, utilities
 """
 
 from __future__ import annotations

@@ -208,7 +208,8 @@ class RayTaskError(RayError):
 
 def _rebuild_task_error(dual: bool, task_id: bytes, *args: Any) -> RayTaskError:
     error = RayTaskError(*args)
-    error._task_id = task_id
+    if task_id:
+        error._task_id = task_id
     return error.as_instanceof_cause() if dual else error
 
 

@@ -19,6 +19,7 @@ PROGRAMS = {
     "model_selection.py": (["--candidates=4"], "1 left, the best: 0."),
     "monte_carlo_pi.py": (["--tasks=4", "--samples=20000"], "Estimated value of π from 80,000 samples: 3.1"),
     "parameter_server.py": ([], "asynchronously"),
+    "scoped_crawler.py": (["--pages=15", "--patience=1.5"], "no connection left"),
     "time_series_selection.py": (["--series=1"], "48 fits under way"),
     "web_crawler.py": (["--pages=15", "--workers=3"], "with tasks: 15 pages in"),
     "word_count.py": ([f"--root={ROOT / 'trayray' / 'core'}", "--workers=2"], "different words"),

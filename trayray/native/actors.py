@@ -3,24 +3,35 @@
 Not here: calls (``calls``), actors that are restarted by rules (``supervisor``).
 """
 
+# Overloads overlap on purpose: the first that fits wins.
+# pyright: reportOverlappingOverload=false
+# mypy: disable-error-code="overload-overlap, misc"
+
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
 import trio
 
 from trayray.api.actor_class import ActorClass, ActorHandle, BoundActorClass
 from trayray.core.call_ledger import Life
 from trayray.exceptions import ActorDiedError, RaySystemError
-from trayray.native.calls import Wake, connected
+from trayray.native.calls import connected
 from trayray.native.failures import as_raised
 from trayray.wire.serialization import deserialize
+from trayray.worker.wake import Wake
 
 if TYPE_CHECKING:
+    from trayray.api.shapes.actors import HasFactory
+    from trayray.api.shapes.calls import Callee
     from trayray.wire.messages import ActorState
     from trayray.worker.core_worker import CoreWorker
+    from trayray.worker.references import ObjectRef
+
+P = ParamSpec("P")
+C = TypeVar("C")
 
 #: A process is killed when its time to clean up is over, and so is what it has running. After so long (seconds,
 #: besides) something is broken.
@@ -45,10 +56,10 @@ class ActorWatch:
     def _changed(self, state: ActorState) -> None:
         self.state = state
         life = Life(state.state)
-        if life in (Life.ALIVE, Life.DEAD):
-            self.settled.set()
         if life is Life.DEAD:
             self.dead.set()
+        if life in (Life.ALIVE, Life.DEAD):  # second: whoever waits for it looks whether it is dead
+            self.settled.set()
 
     def close(self) -> None:
         """Nobody looks any more."""
@@ -63,8 +74,20 @@ class ActorWatch:
         return ActorDiedError(actor_id=self.actor_id.hex(), error_msg=state.cause)
 
 
-@asynccontextmanager
-async def open_actor(cls: Any, /, *args: Any, **kwargs: Any) -> AsyncGenerator[Any]:
+# A class's own constructor; the same for mypy, which leaves decorated classes as they are; references for arguments.
+@overload
+def open_actor(
+    cls: HasFactory[Callable[P, C]], /, *args: P.args, **kwargs: P.kwargs
+) -> AbstractAsyncContextManager[C]: ...
+@overload
+def open_actor(cls: Callee[P, C], /, *args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[C]: ...
+@overload
+def open_actor(cls: Callable[P, C], /, *args: P.args, **kwargs: P.kwargs) -> AbstractAsyncContextManager[C]: ...
+@overload
+def open_actor(
+    cls: HasFactory[Callable[..., C]], /, *args: ObjectRef[Any], **kwargs: ObjectRef[Any]
+) -> AbstractAsyncContextManager[C]: ...
+def open_actor(cls: Any, /, *args: Any, **kwargs: Any) -> AbstractAsyncContextManager[Any]:
     """Create an actor that lives as long as the block; it begins when the constructor has returned.
 
     When the block is left, calls in progress are cancelled and the actor cleans up (``__trayray_shutdown__``, exit
@@ -85,7 +108,11 @@ async def open_actor(cls: Any, /, *args: Any, **kwargs: Any) -> AsyncGenerator[A
         TypeError: not an actor class, or arguments that do not fit.
         ValueError: a detached actor, which outlives any block.
     """
-    core = connected()
+    return _open_actor(connected(), cls, args, kwargs)
+
+
+@asynccontextmanager
+async def _open_actor(core: CoreWorker, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncGenerator[Any]:
     handle = await create(core, cls, args, kwargs)
     watch = ActorWatch(core, handle)
     failure: BaseException | None = None

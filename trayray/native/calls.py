@@ -3,14 +3,17 @@
 Not here: several at once (``nursery``), errors (``failures``), the worker's side (``worker.closing_calls``).
 """
 
+# Overloads overlap on purpose: the first that fits wins.
+# pyright: reportOverlappingOverload=false
+# mypy: disable-error-code="overload-overlap, misc"
+
 from __future__ import annotations
 
 import math
 import os
 import sys
-import threading
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final, cast
+from collections.abc import Callable, Coroutine, Mapping
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast, overload
 
 import trio
 
@@ -20,18 +23,26 @@ from trayray.api.session import session
 from trayray.exceptions import RaySystemError, TaskCancelledError
 from trayray.native.failures import FailureKey, failure_of
 from trayray.wire.messages import ERROR, Value
+from trayray.worker.awaiting import trio_is_awaited
 from trayray.worker.call_values import take_result
 from trayray.worker.current import core_worker, running
 from trayray.worker.references import AnyRef, ObjectRef
+from trayray.worker.wake import Wake
 
 if TYPE_CHECKING:
+    from trayray.api.shapes.calls import T1, T2, T3, A, Arg, B, Callee, Returning
     from trayray.api.submission import CallShape
     from trayray.worker.core_worker import CoreWorker
     from trayray.worker.pending_task import PendingTask, Watcher
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 #: A cancelled call is killed after two graces at most, and so is each that it has called, at the same time; actors that
 #: it has created may clean up, one after the other. After so long (seconds, besides) something is broken.
 _BROKEN_AFTER: Final = 60.0
+#: A deadline that is so close (seconds) is why a call was cancelled at the remote side.
+_CLOSE_SECONDS: Final = 0.05
 _PACKAGE: Final = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "")
 #: The id of an object that has no reference.
 _NOBODYS: Final = bytes(ObjectRef.size())
@@ -52,11 +63,16 @@ def _target(function: Any) -> Any:
 
 
 def connected() -> CoreWorker:
-    """The core worker of this process.
+    """The core worker of this process, for a Trio task.
 
     Raises:
-        RaySystemError: it belongs to no cluster.
+        RuntimeError: this is none.
+        RaySystemError: the process belongs to no cluster.
     """
+    if not trio_is_awaited():
+        raise RuntimeError(
+            "scopes are for Trio programs; elsewhere, under asyncio too, use `.remote()` and await references"
+        )
     core = core_worker()
     if core is None:
         session.check_alive()
@@ -69,26 +85,6 @@ def connected() -> CoreWorker:
 def seconds_left() -> float:
     """Until the running Trio task is cancelled by a deadline; infinite where there is none."""
     return trio.current_effective_deadline() - trio.current_time()
-
-
-class Wake:
-    """An event of this Trio task's loop that any thread may set."""
-
-    def __init__(self) -> None:
-        self._event = trio.Event()
-        self._token = trio.lowlevel.current_trio_token()
-        self._thread = threading.get_ident()
-        self.wait = self._event.wait
-        self.is_set = self._event.is_set
-
-    def set(self) -> None:
-        if threading.get_ident() == self._thread:
-            self._event.set()
-            return
-        try:
-            self._token.run_sync_soon(self._event.set, idempotent=True)
-        except trio.RunFinishedError:  # the waiting loop has ended meanwhile
-            return
 
 
 class RemoteCall:
@@ -210,15 +206,18 @@ class RemoteCall:
         if value.kind != ERROR:
             return None
         error, key = failure_of(value)
-        if isinstance(error, TaskCancelledError) and self._seconds < math.inf:
-            # The deadline has travelled along, and the remote side was a little quicker: ours follows.
-            await trio.sleep(max(0.0, self._call_deadline() - self._core.now()))
-            await trio.lowlevel.checkpoint()
+        if isinstance(error, TaskCancelledError):
+            await self._cancelled_too()
         return error, key
 
-    def _call_deadline(self) -> float:
+    async def _cancelled_too(self) -> None:
+        """Where the code that has made the call is being cancelled too, that is what has happened here, no failure."""
+        if self._call.parent_cancelled:  # its own thread hears of it next
+            await trio.sleep(2 * self._core.cancellations.grace)
         assert self._call.deadline is not None, "it is set when the call is made"
-        return self._call.deadline
+        left = self._call.deadline - self._core.now()
+        if left < _CLOSE_SECONDS:  # the deadline has travelled along, and the remote side was a little quicker
+            await trio.sleep(max(0.0, left))
 
     @property
     def has_started(self) -> bool:
@@ -239,6 +238,28 @@ def _site() -> Any:
     return frame.f_code, frame.f_lineno
 
 
+# References may stand for positional arguments, as with `.remote`. A method of a handle, which is typed as the user's
+# own class, is a plain function to checkers.
+@overload
+async def call(function: Callee[P, ObjectRef[R]], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+@overload
+async def call(
+    function: Callee[P, tuple[ObjectRef[A], ObjectRef[B]]], /, *args: P.args, **kwargs: P.kwargs
+) -> tuple[A, B]: ...
+@overload
+async def call(function: Callee[P, None], /, *args: P.args, **kwargs: P.kwargs) -> None: ...
+@overload
+async def call(function: Returning[Callable[[T1], Any], ObjectRef[R]], a: Arg[T1], /) -> R: ...
+@overload
+async def call(function: Returning[Callable[[T1, T2], Any], ObjectRef[R]], a: Arg[T1], b: Arg[T2], /) -> R: ...
+@overload
+async def call(
+    function: Returning[Callable[[T1, T2, T3], Any], ObjectRef[R]], a: Arg[T1], b: Arg[T2], c: Arg[T3], /
+) -> R: ...
+@overload
+async def call(function: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
+@overload
+async def call(function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R: ...
 async def call(function: Any, /, *args: Any, **kwargs: Any) -> Any:
     """Make a remote call and wait for its value. Cancelling this cancels the call, wherever it has got to.
 

@@ -29,6 +29,7 @@ from trayray.link.network import UnixNetwork
 from trayray.model.settings import environment, shutdown_seconds
 from trayray.native.service import serving
 from trayray.node.session import Session as SessionDirectory
+from trayray.worker.awaiting import trio_is_awaited
 from trayray.worker.core_worker import CoreConfig, CoreWorker, run_core_worker
 from trayray.worker.current import core_worker, set_core_worker
 
@@ -127,12 +128,10 @@ async def connect(
 
 
 def _check_free() -> None:
-    try:
-        trio.lowlevel.current_task()
-    except RuntimeError:
+    if not trio_is_awaited():
         raise RuntimeError(
             "open_cluster() and connect() belong into a Trio program; elsewhere, under asyncio too, use trayray.init()"
-        ) from None
+        )
     if core_worker() is not None or session.connection is not None:
         raise RuntimeError(
             "this process belongs to a cluster already: leave that block, or call shutdown(), before you open another"

@@ -9,8 +9,9 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterable
 from typing import Any, TypeVar
 
-from trayray.native.calls import Wake, connected
+from trayray.native.calls import connected
 from trayray.worker.references import ObjectRef
+from trayray.worker.wake import Wake
 
 T = TypeVar("T")
 

@@ -3,17 +3,27 @@
 Not here: one call (``calls``), errors (``failures``).
 """
 
+# Overloads overlap on purpose: the first that fits wins.
+# pyright: reportOverlappingOverload=false
+# mypy: disable-error-code="overload-overlap, misc"
+
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
-from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 import trio
 
 from trayray.native.calls import RemoteCall, connected, is_remote
 from trayray.native.failures import FailureKey, failure_key
+
+if TYPE_CHECKING:
+    from trayray.api.shapes.calls import T1, T2, T3, Arg, Callee, ObjectRefGenerator, Out, Returning
+    from trayray.worker.references import ObjectRef
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Nursery:
@@ -31,18 +41,41 @@ class Nursery:
         """The scope around the block and all its children: cancel it, or give it a deadline."""
         return self._children.cancel_scope
 
+    @property
+    def local(self) -> trio.Nursery:
+        """Trio's nursery, for children that are tasks of this loop."""
+        return self._children
+
+    # As for `trayray.call`: see there.
+    @overload
+    def start_soon(self, function: Callee[P, Out], /, *args: P.args, **kwargs: P.kwargs) -> Out: ...
+    @overload
+    def start_soon(self, function: Returning[Callable[[T1], Any], Out], a: Arg[T1], /) -> Out: ...
+    @overload
+    def start_soon(self, function: Returning[Callable[[T1, T2], Any], Out], a: Arg[T1], b: Arg[T2], /) -> Out: ...
+    @overload
+    def start_soon(
+        self, function: Returning[Callable[[T1, T2, T3], Any], Out], a: Arg[T1], b: Arg[T2], c: Arg[T3], /
+    ) -> Out: ...
+    @overload
+    def start_soon(
+        self, function: Callable[P, Coroutine[Any, Any, R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> ObjectRef[R]: ...
+    @overload
+    def start_soon(
+        self, function: Callable[P, Iterator[R] | AsyncIterator[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> ObjectRefGenerator[R]: ...
+    @overload
+    def start_soon(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> ObjectRef[R]: ...
     def start_soon(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Make a remote call that is a child of the block; what ``function.remote(*args, **kwargs)`` would return.
 
-        The reference may be awaited, passed on, and kept: its value stays when the block has been left. An ``async``
-        function that is not remote becomes a task of this loop, as in Trio's nurseries.
+        The reference may be awaited, passed on, and kept: its value stays when the block has been left.
 
         Raises:
-            TypeError: arguments that do not fit.
+            TypeError: not remote (`local` is for tasks of this loop), or arguments that do not fit.
         """
-        if not is_remote(function):
-            self._children.start_soon(partial(function, *args, **kwargs))
-            return None
+        _check_remote(function)
         call = RemoteCall(self._seconds_left())
         made = call.make(function, args, kwargs)
         self._children.start_soon(self._see, call, name=call.name)
@@ -61,8 +94,7 @@ class Nursery:
             Exception: what it raised before it was ready.
             TypeError: arguments that do not fit, or no parameter ``task_status``.
         """
-        if not is_remote(function):
-            return await self._children.start(partial(function, *args, **kwargs))
+        _check_remote(function)
         return await self._children.start(self._run_started, function, args, kwargs)
 
     async def _run_started(
@@ -119,6 +151,14 @@ async def open_nursery() -> AsyncGenerator[Nursery]:
         if rest.exceptions == group.exceptions:
             raise
         raise rest from None
+
+
+def _check_remote(function: object) -> None:
+    if not is_remote(function):
+        raise TypeError(
+            f"children of this nursery are remote functions and actors' methods, not {function!r}; "
+            "a task of this loop is started by `nursery.local.start_soon`, of the same block"
+        )
 
 
 def _is_repeated(error: BaseException, raised: dict[FailureKey, BaseException]) -> bool:

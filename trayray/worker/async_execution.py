@@ -223,6 +223,7 @@ async def run_coroutine(
     raise asyncio.CancelledError("the call was cancelled")
 
 
+@calls_user_code
 def run_async_task(call: Call, result: Any, send: Send, flows: Flows, cancelled: CancelledCalls) -> Done:
     """Run an ``async def`` task to its end in a loop of its own, in the calling thread.
 

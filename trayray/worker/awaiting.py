@@ -62,17 +62,25 @@ def _in_trio() -> bool:
         return True
 
 
+def trio_is_awaited() -> bool:
+    """Whether Trio's functions can be awaited here: in its tasks and in calls of this runtime, not in asyncio's tasks,
+    which may run on Trio too."""
+    trio = sys.modules.get("trio")
+    if trio is None or not trio.lowlevel.in_trio_task():
+        return False
+    try:
+        return not isinstance(asyncio.current_task(), asyncio.Task)
+    except RuntimeError:  # no asyncio loop here at all
+        return True
+
+
 async def _await_in_trio(watch: _Watch, timeout: float | None) -> None:
     import trio
 
-    token = trio.lowlevel.current_trio_token()
-    arrived = trio.Event()
+    from trayray.worker.wake import Wake
 
-    def wake() -> None:
-        with contextlib.suppress(trio.RunFinishedError):  # the waiting loop has ended meanwhile
-            token.run_sync_soon(arrived.set)
-
-    with watch(wake) as waiting:
+    arrived = Wake()
+    with watch(arrived.set) as waiting:
         if waiting:
             if timeout is None:
                 await arrived.wait()

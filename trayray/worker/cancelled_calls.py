@@ -56,6 +56,11 @@ class CancelledCalls:
         #: The `async def` task that the main thread runs, and its loop.
         self._loop_task: tuple[bytes, LoopTask, trio.lowlevel.TrioToken] | None = None
 
+    @property
+    def has_loop_task(self) -> bool:
+        """Whether the main thread runs an ``async def`` task."""
+        return self._loop_task is not None
+
     # --- requests (loop thread) ---
 
     def request(self, task: bytes, step: Step, *, recursive: bool, force: bool) -> None:

@@ -413,6 +413,7 @@ class CoreWorker:
         with self.state_lock:
             calls = [*self.tasks.pending.values(), *self.actors.pending.values()]
             for call in [call for call in calls if call.parent == parent]:
+                call.parent_cancelled = True
                 self.cancel_call(call, force=force, recursive=True)
             self.flush()
 

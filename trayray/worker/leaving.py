@@ -82,6 +82,7 @@ class Leaving:
             or self._hook() is not None
             or atexit._ncallbacks() > self._own_handlers
             or self._executor.calls_in_loop() > 0
+            or self._executor.cancelled.has_loop_task  # whose coroutines are on no stack while they wait
             or any(_has_blocks(frame) for frame in self._frames_of_calls())
         )
 

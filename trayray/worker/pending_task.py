@@ -80,6 +80,7 @@ class PendingTask:
         "grace",
         "lost_at",
         "parent",
+        "parent_cancelled",
         "payload",
         "refs",
         "retries",
@@ -121,6 +122,8 @@ class PendingTask:
         self.grace: float | None = None
         #: The task or actor call of this worker that has made this one; None in drivers.
         self.parent: bytes | None = None
+        #: That call was cancelled, and this one with it.
+        self.parent_cancelled = False
         #: Who waits for its end; None for a call that nobody answers for. Then it ends after all that it has started,
         #: before this moment of `CoreWorker.now`, perhaps infinite.
         self.watcher: Watcher | None = None

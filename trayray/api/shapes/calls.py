@@ -50,11 +50,24 @@ class HasFunction(Protocol[F_co]):
     def _function(self) -> F_co: ...
 
 
+class Returning(Protocol[F_co, T_co]):
+    """Something that is called with the arguments of this function, and whose ``.remote`` returns T."""
+
+    @property
+    def _function(self) -> F_co: ...
+    @property
+    def _out(self) -> T_co: ...
+
+
 class Callee(Generic[P, Out]):
     """Takes the arguments P; ``.remote`` returns Out: a reference, a tuple of them, or a generator of them."""
 
     @property
     def _function(self) -> Callable[P, Any]:
+        raise NotImplementedError
+
+    @property
+    def _out(self) -> Out:
         raise NotImplementedError
 
     # The exact signature comes first. The fixed arities let a reference stand for any positional argument. Keywords

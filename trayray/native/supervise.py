@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import trio
 
+from trayray.api.session import session
 from trayray.core.supervision import ChildCounts
-from trayray.native.calls import connected
 from trayray.native.child_spec import Spec, SupervisorSpec, local_functions
 from trayray.native.supervision_events import EventReader, SupervisorEvent
 from trayray.native.supervision_root import SupervisionRoot
@@ -28,6 +28,7 @@ from trayray.native.supervisor import (
     terminate_child,
 )
 from trayray.worker.core_worker import CoreWorker
+from trayray.worker.current import core_worker
 
 R = TypeVar("R")
 
@@ -136,7 +137,7 @@ def supervise(spec: SupervisorSpec | Iterable[Spec]) -> Generator[BlockingSuperv
     """
     spec = spec if isinstance(spec, SupervisorSpec) else SupervisorSpec(tuple(spec))
     _check_local(spec)
-    core = connected()
+    core = core_worker() or session.core()
     core.check_may_wait("supervise()")
     root = core.run_async(_start, core, spec)
     try:

@@ -143,9 +143,11 @@ def supervise(spec: SupervisorSpec | Iterable[Spec]) -> Generator[BlockingSuperv
     try:
         yield BlockingSupervisor(root, root.service)
     finally:
-        core.run_async(_stop, root)
-    if root.error is not None:
-        raise root.error
+        if not root.over.is_set():  # else it has given up, or shutdown() was called in the block
+            core.run_async(_stop, root)
+    error = root.error or core.lost
+    if error is not None:
+        raise error
 
 
 def _check_local(spec: Spec) -> None:

@@ -7,7 +7,6 @@ Not here: actors that live as long as a block (``actors``), the GCS's side (``co
 from __future__ import annotations
 
 from collections import deque
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -122,8 +121,7 @@ class SupervisedActor:
         self._end(0.0, reason, Wake(), keep=True)
 
     def _end(self, seconds: float, reason: str, gone: Wake, *, keep: bool) -> None:
-        end = partial(self._core.ends.end_actor, keep=keep)
-        self._core.call_soon(end, self.actor_id, seconds, reason, gone.set)
+        self._core.ends.end_actor(self.actor_id, seconds, reason, gone.set, keep=keep)
 
     async def _unwatch(self) -> None:
         if self.handle is not None:

@@ -36,7 +36,7 @@ class SupervisionRoot:
         self.core = core
         self.events = Events()
         self._report = TreeReport(core, spec.id)
-        self.service = SupervisionService(Tree(core, self.events, self._report.mark), spec)
+        self.service = SupervisionService(Tree(core, self.events, self._report.mark, self.shut_down), spec)
         #: All children have started, or it has ended.
         self.settled = trio.Event()
         #: It has ended, with all children.

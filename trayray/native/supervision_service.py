@@ -54,6 +54,8 @@ class Tree:
     events: Events
     #: Called when what the tree looks like has changed.
     changed: Callable[[], None]
+    #: Called to end it all.
+    shut_down: Callable[[], None]
 
 
 class SupervisionService:
@@ -186,6 +188,9 @@ class SupervisionService:
             how = await child.live(run)
         except Exception as error:  # noqa: BLE001 -- it could not be started: that is its end, which has consequences
             how = Exit(ExitKind.ABNORMAL, f"{type(error).__name__}: {error}", error)
+        core = self._tree.core
+        if core.finishing or core.closed is not None:  # the cluster is left, or gone: nothing can be started again
+            self._tree.shut_down()
         if run.has_started or run.stopping.is_set():
             self.tell(Exited(child_id, number, how))
         else:
@@ -270,14 +275,14 @@ class SupervisionService:
                     f"The supervisor {name!r} has given up: {story}.",
                     name,
                     outcome.child,
-                    tuple(causes),
+                    causes=tuple(causes),
                 )
             case Ending.START_FAILED:
                 error = SupervisorStartError(
                     f"The supervisor {name!r} has not started: {story}.",
                     name,
                     outcome.child,
-                    tuple(causes),
+                    causes=tuple(causes),
                 )
             case Ending.SHUT_DOWN | Ending.AUTO_SHUTDOWN:
                 return None

@@ -171,6 +171,8 @@ class CoreWorker:
         self.cleanup_seconds = shutdown_seconds()
         #: What the node grants the job's workers to clean up (seconds).
         self._job_ends_within = 0.0
+        #: The job is being finished: what belongs to it ends.
+        self.finishing = False
         #: The job has been finished, or the loop has ended; the second for tasks of the loop.
         self.ended = threading.Event()
         self._job_over = trio.Event()
@@ -439,6 +441,7 @@ class CoreWorker:
 
         A node that does not answer is waited for at most so long; the job, as long as the node says that it may take.
         """
+        self.finishing = True
         self.call_soon(self.report_timeline)
         self.call_soon(self.to_node_if_there, [FinishJob()])
         if not self.ended.wait(timeout) and self._job_ends_within:
@@ -447,6 +450,7 @@ class CoreWorker:
 
     async def finish_job_in_loop(self, timeout: float) -> None:
         """`finish_job` for a task of the loop."""
+        self.finishing = True
         self.report_timeline()
         self.to_node_if_there([FinishJob()])
         with trio.move_on_after(timeout):

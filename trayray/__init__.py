@@ -67,6 +67,7 @@ if TYPE_CHECKING:
     from trayray.native.cluster import connect, open_cluster
     from trayray.native.completion import as_completed
     from trayray.native.nursery import open_nursery
+    from trayray.native.streams import open_stream
     from trayray.native.supervise import supervise
     from trayray.native.supervisor import open_supervisor
     from trayray.runtime_context import (
@@ -79,6 +80,7 @@ if TYPE_CHECKING:
     from trayray.worker.generators import DynamicObjectRefGenerator, ObjectRefGenerator
     from trayray.worker.references import ObjectRef
     from trayray.worker.references import ObjectRef as ObjectID
+    from trayray.worker.streams import BlockingStream, Stream
 
 _HOMES = {
     "trayray.actor": "ActorHandle",
@@ -98,11 +100,13 @@ _HOMES = {
     "trayray.native.completion": "as_completed",
     "trayray.native.child_spec": "ChildSpec SupervisorSpec",
     "trayray.native.nursery": "open_nursery",
+    "trayray.native.streams": "open_stream",
     "trayray.native.supervise": "supervise",
     "trayray.native.supervisor": "open_supervisor",
     "trayray.runtime_context": "RESTORE_WORKER_MODE SCRIPT_MODE SPILL_WORKER_MODE WORKER_MODE get_runtime_context",
     "trayray.worker.generators": "DynamicObjectRefGenerator ObjectRefGenerator",
     "trayray.worker.references": "ObjectRef",
+    "trayray.worker.streams": "BlockingStream Stream",
 }
 #: Where each lazily loaded name lives.
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -150,6 +154,7 @@ __all__ = (
     "ActorClassID",
     "ActorHandle",
     "ActorID",
+    "BlockingStream",
     "ChildSpec",
     "ClusterID",
     "DynamicObjectRefGenerator",
@@ -161,6 +166,7 @@ __all__ = (
     "ObjectRef",
     "ObjectRefGenerator",
     "PlacementGroupID",
+    "Stream",
     "SupervisorSpec",
     "TaskID",
     "UniqueID",
@@ -195,6 +201,7 @@ __all__ = (
     "open_actor",
     "open_cluster",
     "open_nursery",
+    "open_stream",
     "open_supervisor",
     "put",
     "remote",

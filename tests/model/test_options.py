@@ -80,6 +80,8 @@ BAD_FOR_TASKS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"retry_exceptions": (KeyboardInterrupt,)}, ValueError, "retry_exceptions"),
     ({"object_store_memory": 0}, ValueError, "'object_store_memory' is not implemented for tasks"),
     ({"_generator_backpressure_num_objects": 0}, ValueError, "_generator_backpressure_num_objects=0 is not allowed"),
+    ({"max_buffered": 0}, ValueError, "'max_buffered' must be at least 1, but received 0"),
+    ({"max_buffered": 1.5}, TypeError, "max_buffered"),
     ({"max_restarts": 1}, ValueError, "keyword max_restarts for remote functions"),
 ]
 
@@ -88,6 +90,8 @@ BAD_FOR_ACTORS: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"max_restarts": -2}, ValueError, "max_restarts"),
     ({"max_task_retries": -2}, ValueError, "max_task_retries"),
     ({"max_pending_calls": -2}, ValueError, "max_pending_calls"),
+    ({"pending_calls_policy": "drop"}, ValueError, "'error' .* or 'wait' .*, but received 'drop'"),
+    ({"pending_calls_policy": 1}, TypeError, "pending_calls_policy"),
     ({"max_concurrency": -1}, ValueError, "'max_concurrency' only accepts None, 0 or a positive integer"),
     ({"max_concurrency": "a"}, TypeError, "max_concurrency"),
     ({"lifetime": "forever"}, ValueError, "'detached', 'non_detached' and 'None'"),

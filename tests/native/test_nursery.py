@@ -543,3 +543,13 @@ async def test_a_call_that_is_late_is_a_timeout(cluster, tmp_path):
     with pytest.raises(trio.TooSlowError), trio.fail_after(0.3):
         await trayray.call(sleep_noted, path)
     assert not path.exists()
+
+
+async def test_a_nursery_that_was_left_takes_no_children(cluster, tmp_path):
+    path = tmp_path / "file"
+    async with trayray.open_nursery() as nursery:
+        pass
+    with pytest.raises(RuntimeError, match="closed"):
+        nursery.start_soon(write_later, path, 0)
+    await trayray.call(write_later, tmp_path / "another", 0)
+    assert not path.exists()

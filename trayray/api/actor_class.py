@@ -30,6 +30,7 @@ from trayray.api.submission import (
 from trayray.exceptions import ActorHandleNotFoundError
 from trayray.model.ids import creation_task_id, object_id
 from trayray.model.options import (
+    MAX_BUFFERED,
     actor_resources,
     built_in,
     check_actor_creation,
@@ -88,6 +89,8 @@ class MethodInfo:
     retry_on: bytes = b""
     #: How far its generator may run ahead of the consumer; 0 for no limit.
     ahead: int = 0
+    #: How many items may wait at each end of its stream.
+    window: int = MAX_BUFFERED
 
 
 @attrs.define
@@ -103,6 +106,8 @@ class ActorInfo:
     max_task_retries: int
     #: Calls of one caller that may be unfinished at a time; 0 for no limit.
     max_pending_calls: int = 0
+    #: A call that there is no room for waits in its thread, instead of raising.
+    waits_for_room: bool = False
 
 
 class ActorMethod:
@@ -246,7 +251,7 @@ class ActorHandle:
         if core.call_sites is not None:
             core.call_sites.made(ACTOR_CALL, returns)
         if info.max_pending_calls:
-            client.reserve(info.max_pending_calls, info.class_name)
+            client.mailbox.reserve(info.max_pending_calls, info.class_name, waits=info.waits_for_room)
         if core.executor is not None:
             join_caller(call)
         if watch is not None:
@@ -422,6 +427,7 @@ class ActorClass:
             ordered,
             options.get("max_task_retries") or 0,
             max(0, options.get("max_pending_calls") or 0),
+            options.get("pending_calls_policy") == "wait",
         )
 
     def _pickled(self) -> Serialized:
@@ -489,6 +495,7 @@ def _methods_of(cls: type) -> dict[str, MethodInfo]:
             options.get("max_task_retries"),
             retried_exceptions(options.get("retry_exceptions")),
             max(0, options.get("_generator_backpressure_num_objects") or 0),
+            options.get("max_buffered") or MAX_BUFFERED,
         )
     return methods
 
@@ -513,11 +520,23 @@ def _method_template(
     name = options.get("name") or f"{info.class_name}.{method.name}"
     group = options.get("concurrency_group") or method.group
     retry_on = method.retry_on if retry is None else retried_exceptions(retry)
-    key = (method.name, name, num_returns, group, retries, retry_on, ahead) if options else (method.name,)
+    window = options.get("max_buffered") or method.window
+    key = (method.name, name, num_returns, group, retries, retry_on, ahead, window) if options else (method.name,)
     template = known.get(key)
     if template is None:
         define = Define(
-            0, name, method.name, b"", num_returns, METHOD, {}, group=group, job=job, retry_on=retry_on, ahead=ahead
+            0,
+            name,
+            method.name,
+            b"",
+            num_returns,
+            METHOD,
+            {},
+            group=group,
+            job=job,
+            retry_on=retry_on,
+            ahead=ahead,
+            window=window,
         )
         template = known[key] = TaskTemplate(define, {}, retries)
     return template

@@ -27,7 +27,7 @@ from trayray.api.submission import (
     submit_generator,
 )
 from trayray.model.ids import object_id
-from trayray.model.options import built_in, task_resources, validate_task_options
+from trayray.model.options import MAX_BUFFERED, built_in, task_resources, validate_task_options
 from trayray.model.settings import number
 from trayray.wire.messages import ASYNC_TASK, STREAMING, TASK, Define
 from trayray.wire.serialization import Serialized, serialize_definition
@@ -165,6 +165,7 @@ class RemoteFunction:
             retry_on=retried_exceptions(options.get("retry_exceptions")),
             max_calls=max_calls or 0,
             ahead=max(0, ahead) if num_returns == STREAMING else 0,
+            window=options.get("max_buffered") or MAX_BUFFERED,
             placement_group=b"" if scheduling is None else scheduling.group,
             captures=scheduling is not None and scheduling.captures,
         )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from trayray.api.pickling_errors import describe_failure
+from trayray.api.stream_parameters import check_fit, stream_fit
 from trayray.wire.messages import DYNAMIC, STREAMING
 from trayray.wire.serialization import ArgumentSlot, Serialized, serialize, serialize_arguments
 from trayray.worker.generators import ObjectRefGenerator, Stream
@@ -29,7 +30,7 @@ _PLAIN = frozenset({int, float, bool, str, bytes, type(None)})
 class CallShape:
     """The parameters of a function as its callers must fill them; pickles without the function's own objects."""
 
-    __slots__ = ("_most", "_needed", "_signature", "_simple", "name")
+    __slots__ = ("_most", "_needed", "_signature", "_simple", "_streaming", "name")
 
     def __init__(self, name: str, function: Callable[..., Any], *, skip_first: bool = False) -> None:
         self.name = name
@@ -43,6 +44,7 @@ class CallShape:
             skip_first = False
         if skip_first and parameters and parameters[0].kind is not inspect.Parameter.VAR_POSITIONAL:
             parameters = parameters[1:]
+        self._streaming = stream_fit(function, parameters)
         self._prepare(tuple((p.name, int(p.kind), p.default is not p.empty) for p in parameters))
 
     def _prepare(self, shape: tuple[tuple[str, int, bool], ...]) -> None:
@@ -54,10 +56,10 @@ class CallShape:
         self._needed = sum(not has_default for _, _, has_default in shape)
 
     def __getstate__(self) -> tuple[Any, ...]:
-        return self.name, self._signature
+        return self.name, self._signature, int(self._streaming)
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.name, shape = state
+        self.name, shape, self._streaming = state
         self._prepare(shape)
 
     def names_of(self, count: int) -> list[str]:
@@ -69,6 +71,10 @@ class CallShape:
             elif kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD):
                 names.append(name)
         return names[:count]
+
+    def check_stream(self) -> None:
+        """Raise TypeError unless the function takes a stream as its first argument, of the kind that it will get."""
+        check_fit(self._streaming, self.name)
 
     def check(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         """Raise TypeError, as Python would, for arguments that do not fit."""

@@ -6,20 +6,22 @@ whether a function is a generator, whether a name is taken, what a runtime envir
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, cast
 
 from attrs import frozen
 
+from trayray.model.label_options import fallback_strategy, label_selector, validate_label_selector
 from trayray.model.resources import ResourceSet, check_amount
 
 __all__ = (
     "ACTOR_OPTIONS",
     "CALL_OPTIONS",
+    "MAX_BUFFERED",
     "METHOD_OPTIONS",
     "Option",
+    "PENDING_CALLS_POLICIES",
     "PlacementGroupOption",
     "SchedulingStrategy",
     "TASK_OPTIONS",
@@ -76,16 +78,13 @@ class Option:
 
 # ---------------------------------------------------------------- checks of values
 
-_LABEL: Final = re.compile(r"[a-zA-Z0-9](?:[a-zA-Z0-9_.-]{0,61}[a-zA-Z0-9])?")
-_LABEL_PREFIX: Final = re.compile(r"(?=.{1,253}$)[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*")
-_LABEL_RULE: Final = (
-    "must be 63 chars or less beginning and ending with an alphanumeric character ([a-z0-9A-Z]) with dashes (-), "
-    "underscores (_), dots (.), and alphanumerics between."
-)
 #: The chips of one TPU host that a task can have.
 _TPU_CHIPS: Final = (1, 2, 4, 8)
 #: Accelerators that cannot be shared by tasks.
 _WHOLE_ONLY: Final = ("neuron_cores", "HPU")
+#: What a call does that an actor with ``max_pending_calls`` has no room for.
+PENDING_CALLS_POLICIES: Final = ("error", "wait")
+MAX_BUFFERED: Final = 16
 _TENSOR_TRANSPORTS: Final = ("OBJECT_STORE",)
 
 
@@ -146,6 +145,21 @@ def _backpressure(name: str, value: int) -> None:
         )
 
 
+def _max_buffered(name: str, value: int) -> None:
+    if value < 1:
+        raise ValueError(
+            f"The keyword '{name}' must be at least 1, but received {value}: a stream without room never moves."
+        )
+
+
+def _pending_calls_policy(name: str, value: str) -> None:
+    if value not in PENDING_CALLS_POLICIES:
+        raise ValueError(
+            f"The keyword '{name}' only accepts None, 'error' (raise PendingCallsLimitExceeded) or 'wait' (block until "
+            f"there is room), but received {value!r}."
+        )
+
+
 def _actor_backpressure(name: str, value: int) -> None:
     if value < 1 and value != -1:
         raise ValueError(
@@ -197,47 +211,6 @@ def _tensor_transport(name: str, value: str) -> None:
         raise ValueError(f"Invalid tensor transport: {value.upper()}. Valid ones are {list(_TENSOR_TRANSPORTS)}.")
 
 
-def validate_label_selector(selector: Mapping[Any, Any]) -> None:
-    """Check the conditions on a node's labels, each a key with ``v``, ``!v``, ``in(a,b)`` or ``!in(a,b)``.
-
-    Raises TypeError for keys and values that are no strings, ValueError for those that break the syntax of labels.
-    """
-    for key, value in selector.items():
-        if not isinstance(key, str) or not isinstance(value, str):
-            raise TypeError(f"A label selector maps strings to strings, but received {key!r}: {value!r}")
-        prefix, slash, name = key.rpartition("/")
-        if slash and not _LABEL_PREFIX.fullmatch(prefix):
-            raise ValueError(f"Invalid label key prefix `{prefix}`. Prefix must be a lower-case DNS name.")
-        if not _LABEL.fullmatch(name):
-            raise ValueError(f"Invalid label key name `{name}`. Name {_LABEL_RULE}")
-        wanted = value.removeprefix("!")
-        several = wanted.startswith("in(") and wanted.endswith(")")
-        members = [member.strip() for member in wanted[3:-1].split(",")] if several else [wanted]
-        if value and not all(_LABEL.fullmatch(member) for member in members):
-            raise ValueError(
-                f"Invalid label selector value `{value}`. The label selector value should contain optional operators "
-                f"and a label value. Supported operators are: ! and in. Value {_LABEL_RULE}"
-            )
-
-
-def _label_selector(name: str, value: Mapping[Any, Any]) -> None:
-    validate_label_selector(value)
-
-
-def _fallback_strategy(name: str, value: list[Any]) -> None:
-    for choice in value:
-        if not isinstance(choice, dict):
-            raise ValueError(f"Each element in {name} must be a dictionary.")
-        if not choice:
-            raise ValueError(f"Empty dictionary found in `{name}`.")
-        for key, selector in cast("dict[Any, Any]", choice).items():
-            if key != "label_selector":
-                raise ValueError(f"Unsupported option found: {key!r}. Only ['label_selector'] is currently supported.")
-            if selector is not None and not isinstance(selector, dict):
-                raise ValueError('The value of "label_selector" must be a dictionary.')
-            validate_label_selector(cast("dict[Any, Any]", selector or {}))
-
-
 # ---------------------------------------------------------------- the table
 
 _AMOUNT: Final = (float, int, _NONE)
@@ -252,8 +225,8 @@ def _table(*options: Option) -> dict[str, Option]:
 
 
 _COMMON: Final = _table(
-    Option("label_selector", _DICT, check=_label_selector),
-    Option("fallback_strategy", (list, _NONE), check=_fallback_strategy),
+    Option("label_selector", _DICT, check=label_selector),
+    Option("fallback_strategy", (list, _NONE), check=fallback_strategy),
     Option("accelerator_type", _STR),
     Option("memory", _AMOUNT, check=_quantity),
     Option("name", _STR),
@@ -277,6 +250,8 @@ _PER_YIELD: Final = Option(
     check=_objects_per_yield,
     fixed="_num_objects_per_yield cannot be overridden per task call. Use @remote(_num_objects_per_yield=...) instead.",
 )
+#: How many items of a call's stream may wait at each of its ends.
+_MAX_BUFFERED: Final = Option("max_buffered", _INT, default=MAX_BUFFERED, check=_max_buffered)
 _RETRIES: Final = Option("max_task_retries", _INT, default=0, check=_count_or_infinite)
 _NOT_IN_OPTIONS: Final = "Setting '{}' is not supported in '.options()'."
 
@@ -288,6 +263,7 @@ TASK_OPTIONS: Final = _COMMON | _table(
     _NUM_RETURNS,
     Option("retry_exceptions", (bool, list, tuple), default=False, check=_retry_exceptions),
     _BACKPRESSURE,
+    _MAX_BUFFERED,
     _PER_YIELD,
 )
 
@@ -306,6 +282,7 @@ ACTOR_OPTIONS: Final = _COMMON | _table(
     Option("max_restarts", _INT, default=0, check=_count_or_infinite),
     _RETRIES,
     Option("max_pending_calls", _INT, default=-1, check=_count_or_infinite),
+    Option("pending_calls_policy", _STR, default="error", check=_pending_calls_policy),
     Option("namespace", _STR),
     Option("get_if_exists", (bool,), default=False),
     Option("allow_out_of_order_execution", _BOOL),
@@ -318,6 +295,7 @@ _METHOD: Final = _table(
     _RETRIES,
     Option("retry_exceptions", (bool, list, tuple, _NONE), check=_retry_exceptions),
     _BACKPRESSURE,
+    _MAX_BUFFERED,
     _PER_YIELD,
     Option("enable_task_events", _BOOL),
     Option("tensor_transport", _STR, check=_tensor_transport),

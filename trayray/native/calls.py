@@ -20,12 +20,13 @@ import trio
 from trayray.api.actor_class import ActorMethod
 from trayray.api.remote_function import BoundFunction, RemoteFunction
 from trayray.api.session import session
-from trayray.exceptions import RaySystemError, TaskCancelledError
+from trayray.exceptions import PendingCallsLimitExceeded, RaySystemError, TaskCancelledError
 from trayray.native.failures import FailureKey, failure_of
 from trayray.wire.messages import ERROR, Value
 from trayray.worker.awaiting import trio_is_awaited
 from trayray.worker.call_values import take_result
 from trayray.worker.current import core_worker, running
+from trayray.worker.generators import ObjectRefGenerator
 from trayray.worker.references import AnyRef, ObjectRef
 from trayray.worker.wake import Wake
 
@@ -97,6 +98,7 @@ class RemoteCall:
         self._starts = starts
         self._over = Wake()
         self._call: PendingTask
+        self.is_made = False
         #: Who answers for the code that makes the call.
         self._outer: Watcher | None = None
         #: Set when it is ready, or has ended without.
@@ -117,6 +119,23 @@ class RemoteCall:
             )
         return target._watched(self, args, kwargs)
 
+    async def make_in_turn(self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """`make`, as soon as the actor has room for the call (``max_pending_calls``)."""
+        target = _target(function)
+        info = target._handle._ray_info if isinstance(target, ActorMethod) else None
+        if info is None or not info.max_pending_calls:
+            return self.make(function, args, kwargs)
+        mailbox = self._core.actors.client(info.actor_id, ordered=info.ordered).mailbox
+        began = trio.current_time()
+        while True:
+            await mailbox.room(info.max_pending_calls)
+            self._seconds -= trio.current_time() - began
+            began = trio.current_time()
+            try:
+                return self.make(function, args, kwargs)
+            except PendingCallsLimitExceeded:  # another thread was quicker
+                await trio.lowlevel.checkpoint()
+
     # --- `Watch` ---
 
     def check(self, shape: CallShape, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -124,6 +143,7 @@ class RemoteCall:
 
     def made(self, call: PendingTask) -> None:
         self._call = call
+        self.is_made = True
         self._outer = call.watcher
         call.watcher = self
         left = math.inf if call.deadline is None else call.deadline
@@ -162,7 +182,7 @@ class RemoteCall:
         try:
             await self._over.wait()
         except trio.Cancelled:
-            self._core.call_soon(self._cancel, False)
+            self.cancel()
             # Nothing of the call may be left when this returns. The ladder of cancellation bounds it.
             limit = 4 * self._core.cancellations.grace + 2 * self._core.cleanup_seconds + _BROKEN_AFTER
             with trio.CancelScope(shield=True, deadline=trio.current_time() + limit) as scope:
@@ -175,10 +195,11 @@ class RemoteCall:
             if value.kind == ERROR and isinstance(failure_of(value)[0], TaskCancelledError):
                 raise
 
-    def cancel(self, seconds: float) -> None:
-        """Cancel the call: it is killed after so long, 0 for at once. `gone` waits for its end."""
-        self._call.grace = seconds
-        self._core.call_soon(self._cancel, seconds <= 0)
+    def cancel(self, seconds: float | None = None) -> None:
+        """The call is not wanted any more; `gone` follows. It is killed after so long, 0 for at once; None: as usual."""
+        if seconds is not None:
+            self._call.grace = seconds
+        self._core.call_soon(self._cancel, seconds == 0)
 
     def _cancel(self, force: bool) -> None:
         core = self._core
@@ -279,7 +300,14 @@ async def call(function: Any, /, *args: Any, **kwargs: Any) -> Any:
         TypeError: not remote, a generator, or arguments that do not fit.
     """
     made = RemoteCall(seconds_left())
-    result = made.make(function, args, kwargs)
+    result = await made.make_in_turn(function, args, kwargs)
+    if isinstance(result, ObjectRefGenerator):
+        made.cancel()
+        await made.gone()
+        raise TypeError(
+            f"{made.name}() is a generator: start it by a nursery and iterate over what `start_soon` returns, "
+            "`async for ref in generator`"
+        )
     await made.gone()
     failed = await made.failure()
     if failed is not None:
@@ -288,12 +316,7 @@ async def call(function: Any, /, *args: Any, **kwargs: Any) -> Any:
         return tuple([await ref for ref in cast("list[ObjectRef[Any]]", result)])
     if result is None:
         return None
-    if type(result) is _REF:
-        return await result
-    raise TypeError(
-        f"{made.name}() is a generator: start it by a nursery and iterate over what `start_soon` returns, "
-        "`async for ref in generator`"
-    )
+    return await result
 
 
 def time_left() -> float:

@@ -77,9 +77,8 @@ class Nursery:
         """
         _check_remote(function)
         call = RemoteCall(self._seconds_left())
-        made = call.make(function, args, kwargs)
-        self._children.start_soon(self._see, call, name=call.name)
-        return made
+        self._children.start_soon(self._see, call)  # first: a nursery that has ended refuses, and nothing was called
+        return call.make(function, args, kwargs)
 
     async def start(self, function: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Make a remote call that is a child of the block, and wait until it says that it is ready.
@@ -101,7 +100,7 @@ class Nursery:
         self, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any], *, task_status: trio.TaskStatus[Any]
     ) -> None:
         call = RemoteCall(self._seconds_left(), starts=True)
-        call.make(function, args, kwargs)
+        await call.make_in_turn(function, args, kwargs)
         try:
             await call.ready.wait()
         except trio.Cancelled:
@@ -119,6 +118,8 @@ class Nursery:
 
     async def _see(self, call: RemoteCall) -> None:
         """Wait for the end of a call, and raise what it raised unless another child has raised the same failure."""
+        if not call.is_made:  # `start_soon` has raised
+            return
         await call.gone()
         failed = await call.failure()
         if failed is None:

@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING, Any, Generic
 
 from trayray.api.blocking import cancel, get, kill, wait
 from trayray.api.decorators import remote
+from trayray.api.session import session
 from trayray.exceptions import ActorDiedError
+from trayray.native.calls import call as native_call
+from trayray.worker.awaiting import await_ready
+from trayray.worker.parking import Loop
 from trayray.worker.references import ObjectRef
 
 if TYPE_CHECKING:
@@ -234,9 +238,25 @@ class Queue(Generic[T]):
                 return
         kill(actor)
 
+    async def shutdown_async(self, force: bool = False, grace_period_s: float = 5) -> None:
+        """As `shutdown`, to be awaited under asyncio or Trio."""
+        actor, self.actor = self.actor, None
+        if actor is None:
+            return
+        if not force:
+            ended = actor.__ray_terminate__.remote()
+            if await await_ready(session.core(), ended, grace_period_s):
+                return
+        kill(actor)
+
     # --- calls of the actor ---
 
     def _call(self, method: str, *arguments: Any) -> Any:
+        if session.core().in_loop:  # told before the actor does anything: it might take an item for nobody
+            raise RuntimeError(
+                "a queue's blocking methods would block the Trio loop that this thread runs: use `await "
+                "queue.put_async(item)` and `await queue.get_async()`, or `await trio.to_thread.run_sync(queue.size)`"
+            )
         with _plain_errors(self):
             call = self._start(method, arguments)
             try:
@@ -247,6 +267,9 @@ class Queue(Generic[T]):
 
     async def _call_async(self, method: str, *arguments: Any) -> Any:
         with _plain_errors(self):
+            if Loop.here() is Loop.TRIO:
+                # Being cancelled waits for what becomes of the item: it is neither lost nor added behind one's back.
+                return await native_call(self._method(method), *arguments)
             call = self._start(method, arguments)
             try:
                 return await call
@@ -255,10 +278,13 @@ class Queue(Generic[T]):
                 raise
 
     def _start(self, method: str, arguments: tuple[Any, ...]) -> ObjectRef[Any]:
+        call: Callable[..., ObjectRef[Any]] = self._method(method).remote
+        return call(*arguments)
+
+    def _method(self, name: str) -> Any:
         if self.actor is None:
             raise ActorDiedError(error_msg="The queue has been shut down by shutdown(); make a new one.")
-        call: Callable[..., ObjectRef[Any]] = getattr(self.actor, method).remote
-        return call(*arguments)
+        return getattr(self.actor, name)
 
 
 def _checked(timeout: float | None) -> float | None:

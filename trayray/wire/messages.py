@@ -87,6 +87,8 @@ class Define(Struct, array_like=True, tag=1):
     #: The placement group that it runs in, empty for none; and whether what it starts goes there too.
     placement_group: bytes = b""
     captures: bool = False
+    #: How many items may wait at each end of a stream that such a call has.
+    window: int = 0
 
 
 #: Kinds of `Define`.
@@ -114,6 +116,8 @@ class Push(Struct, array_like=True, tag=2):
     seconds: float | None = None
     #: The caller waits until the call says that it is ready (`Started`).
     starts: bool = False
+    #: The call gets a stream to its caller as first argument; so many items may wait at each end of it. 0 for none.
+    window: int = 0
 
 
 class Done(Struct, array_like=True, tag=3):
@@ -151,6 +155,28 @@ class Closing(Struct, array_like=True, tag=9):
     task: bytes
 
 
+class StreamItem(Struct, array_like=True, tag=10):
+    """The next item of the stream that belongs to a call; the sender has taken so many of the other end's in all."""
+
+    task: bytes
+    value: Value
+    taken: int
+
+
+class StreamCredit(Struct, array_like=True, tag=11):
+    """The sender has taken so many items of the stream in all. A worker's first says that the call has begun."""
+
+    task: bytes
+    taken: int
+
+
+class StreamEof(Struct, array_like=True, tag=12):
+    """The sender has sent so many items on the stream, and sends no more."""
+
+    task: bytes
+    total: int
+
+
 class Returned(Struct, array_like=True, tag=6):
     """Tasks that never started here and are the owner's again."""
 
@@ -163,7 +189,8 @@ class Blocked(Struct, array_like=True, tag=7):
     blocked: bool
 
 
-TaskMessage = Define | Push | Done | Yielded | Started | Closing | Returned | Blocked
+StreamMessage = StreamItem | StreamCredit | StreamEof
+TaskMessage = Define | Push | Done | Yielded | Started | Closing | StreamMessage | Returned | Blocked
 
 # --- peer link: borrowers and owners; who borrows is said in ``core.loan_messages`` (tags 1 to 3, 14 and 15) ---
 

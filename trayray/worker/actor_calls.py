@@ -20,7 +20,6 @@ from trayray.exceptions import (
     ActorPlacementGroupRemoved,
     ActorUnavailableError,
     ActorUnschedulableError,
-    PendingCallsLimitExceeded,
     RayError,
     RayTaskError,
 )
@@ -35,6 +34,8 @@ from trayray.wire.messages import (
     Push,
     Reclaim,
     Started,
+    StreamItem,
+    StreamMessage,
     TaskMessage,
     Value,
     WatchActor,
@@ -43,6 +44,7 @@ from trayray.wire.messages import (
 from trayray.wire.serialization import deserialize
 from trayray.worker.call_values import argument_values, arguments_ready, drop_results
 from trayray.worker.cancel_ladder import cancelled_error
+from trayray.worker.mailbox import Mailbox
 from trayray.worker.pending_task import PendingTask, TaskTemplate, described_site
 from trayray.worker.references import ObjectRef, error_value
 
@@ -97,27 +99,12 @@ class ActorClient:
         self._poked = False
         #: Who wants to hear of the actor's life.
         self._watching: list[Callable[[ActorState], None]] = []
-        #: Calls of an actor with ``max_pending_calls`` on their way from the user's thread.
-        self._handed_over = 0
-
-    def reserve(self, limit: int, class_name: str) -> None:
-        """Count a call that is about to be submitted; in the user's thread.
-
-        Raises:
-            PendingCallsLimitExceeded: ``limit`` calls of this process are unfinished already.
-        """
-        with self._core.state_lock:
-            unfinished = len(self.calls) + self._handed_over
-            if unfinished >= limit:
-                raise PendingCallsLimitExceeded(
-                    f"The actor {class_name} ({self._actor_id.hex()}) has {unfinished} calls of this process that have "
-                    f"not finished; max_pending_calls={limit}. Get some results first."
-                )
-            self._handed_over += 1
+        #: What this process may have there at a time.
+        self.mailbox = Mailbox(core, actor_id, self.calls)
 
     def submit(self, call: ActorCall) -> None:
-        if self._handed_over:
-            self._handed_over -= 1
+        if self.mailbox.handed_over:
+            self.mailbox.handed_over -= 1
         self._core.actors.pending[call.task_id] = call
         if not self.calls.submit(call):
             self._fail(call, self._reason(call))
@@ -180,6 +167,8 @@ class ActorClient:
             assert error is not None
             self._core.actors.pending.pop(call.task_id, None)
             call.fail(self._core, error)
+        if failed:
+            self.mailbox.freed()
         if not calls:
             return
         link = self._link
@@ -195,8 +184,8 @@ class ActorClient:
         link = self._link
         if not self.calls.idle or link is None or link.closed:
             return False
-        if self._handed_over:
-            self._handed_over -= 1
+        if self.mailbox.handed_over:
+            self.mailbox.handed_over -= 1
         self._core.actors.pending[call.task_id] = call
         self.calls.send_directly(call)
         self._send(link, (call,))
@@ -218,6 +207,9 @@ class ActorClient:
                 push.skip, push.taken = call.stream.received, call.stream.taken
             if call.deadline is not None:
                 call.stamp(push, self._core.now())
+                if call.conversation is not None:
+                    assert self._state is not None
+                    call.conversation.begin(push, link, self._state.address)
             messages.append(push)
         if self.is_pipelined:
             self._core.actors.pipelined.add(self)
@@ -266,6 +258,12 @@ class ActorClient:
                     drop_results(self._core, [message.value])
             elif type(message) is Closing:
                 self._core.cancellations.closing(self.calls.in_flight.get(message.task))
+            elif isinstance(message, StreamMessage):
+                call = self.calls.in_flight.get(message.task)
+                if call is not None and call.conversation is not None:
+                    call.conversation.handle(message)
+                elif type(message) is StreamItem:
+                    drop_results(self._core, [message.value])
 
     @property
     def address(self) -> str:
@@ -288,10 +286,13 @@ class ActorClient:
             return
         core.actors.pending.pop(call.task_id, None)
         call.finish(core, message)
+        if self.mailbox.waiting:
+            self.mailbox.freed()
 
     def _fail(self, call: ActorCall, error: BaseException) -> None:
         self._core.actors.pending.pop(call.task_id, None)
         call.fail(self._core, error_value(error))
+        self.mailbox.freed()
 
     def tick(self, now: float) -> None:
         """Ask a silent actor for replies that it may be holding back."""
@@ -329,6 +330,7 @@ class ActorClient:
             self._settled[call.task_id] = in_flight
         self._core.actors.pending.pop(call.task_id, None)
         call.fail(self._core, error_value(cancelled_error(call.task_id, step)))
+        self.mailbox.freed()
 
     def ask(self, call: PendingTask, message: Cancel) -> None:
         """See `Carrier`."""
@@ -390,6 +392,11 @@ class ActorCalls:
         for client in list(self._clients.values()):
             if client.address == address:
                 client.take_last_replies()
+
+    def nothing_comes(self) -> None:
+        """No call will be answered any more: whoever waits for room is told."""
+        for client in list(self._clients.values()):
+            client.mailbox.freed()
 
     def flush(self) -> None:
         while self.dirty:

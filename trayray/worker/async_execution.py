@@ -23,7 +23,7 @@ import trio
 
 from trayray.core.cancellation import Step
 from trayray.link.aio_loop import open_aio_loop
-from trayray.wire.messages import Define, Done, Push
+from trayray.wire.messages import Define, Done, Push, StreamMessage
 from trayray.worker.awaiting import bring
 from trayray.worker.calls import Call
 from trayray.worker.cancelled_calls import CancelledCalls, Request
@@ -34,6 +34,7 @@ from trayray.worker.current import running
 from trayray.worker.execution import Executor, unknown_group
 from trayray.worker.exits import ExitRequested, exit_request
 from trayray.worker.leaving import CALLS_SHARE, PATIENCE, calls_user_code
+from trayray.worker.parking import Parking
 from trayray.worker.yielding import Flows, Send, run_async_generator, stepped
 
 if TYPE_CHECKING:
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
 class CallTask:
     """What ``asyncio.current_task()`` returns inside a call: asyncio's view of a Trio task."""
 
+    #: Its code may yield a `Parking`.
+    parks = True
+
     def __init__(self, coroutine: Coroutine[Any, Any, Any], name: str, scope: trio.CancelScope) -> None:
         self._coroutine = coroutine
         self._name = name
@@ -50,8 +54,8 @@ class CallTask:
         self._requests = 0
         #: CancelledError is due at the next step.
         self.must_cancel = False
-        #: The asyncio future that the coroutine waits for.
-        self.waiting_for: asyncio.Future[Any] | None = None
+        #: The asyncio future, or the like, that the coroutine waits for.
+        self.waiting_for: asyncio.Future[Any] | Parking | None = None
         #: The Trio task, while the coroutine waits in Trio.
         self.in_trio: trio.lowlevel.Task | None = None
         self._finished = False
@@ -151,7 +155,14 @@ def _drive(
         step = coroutine.send
         from_trio = False
         try:
-            if isinstance(yielded, asyncio.Future):
+            if type(yielded) is Parking:
+                task.waiting_for = yielded
+                if task.must_cancel:
+                    task.must_cancel = False
+                    yielded.cancel()
+                yield from yielded.wait_in_trio().__await__()
+                value = None
+            elif isinstance(yielded, asyncio.Future):
                 future = cast("asyncio.Future[Any]", yielded)
                 future._asyncio_future_blocking = False
                 task.waiting_for = future
@@ -242,6 +253,8 @@ def run_async_task(call: Call, result: Any, send: Send, flows: Flows, cancelled:
                     if rest is not None:
                         raise rest from None
                     return None  # no further: the loop's own nursery would wrap it
+                finally:
+                    _close_unawaited(result)
 
     done = trio.run(main)
     if done is None:
@@ -266,6 +279,12 @@ async def run_awaitable(awaitable: Awaitable[Any]) -> Any:
         return await awaitable
 
     return await run_coroutine(await_it(), "shutdown", lambda _: None)
+
+
+def _close_unawaited(result: object) -> None:
+    """A call that was cancelled before its first step has not begun to await the user's coroutine, and never will."""
+    if type(result) is _COROUTINE:
+        cast("Coroutine[Any, Any, Any]", result).close()
 
 
 @calls_user_code
@@ -413,6 +432,8 @@ class AsyncExecutor:
                     self._accept(connection, message)
                 elif type(message) is Define:
                     self._executor.define(connection, message)
+                elif isinstance(message, StreamMessage):
+                    self._executor.streams.handle(message)
         connection.link.close()
 
     def _accept(self, connection: Connection, push: Push) -> None:
@@ -442,7 +463,9 @@ class AsyncExecutor:
         else:
             self.in_progress += 1
             try:
-                done = await self._run(call, partial(self._reply, connection))
+                # What a stream carries is sent at once and from any thread; the reply comes after it.
+                send = connection.send if call.push.window else partial(self._reply, connection)
+                done = await self._run(call, send)
             finally:
                 self.in_progress -= 1
                 if self._end is not None:
@@ -464,6 +487,10 @@ class AsyncExecutor:
         args, kwargs = call.arguments()
         if call.push.starts:
             kwargs = with_status(call, kwargs, send)
+        if call.push.window:
+            register = partial(self._register, call)
+            drive = partial(run_coroutine, name=call.running.name, register=register, seconds=call.seconds_left)
+            return await self._executor.streams.run_in_loop(call, function, args, kwargs, send, drive)
         result = function(*args, **kwargs)
         del pins, args, kwargs
         register = partial(self._register, call)
@@ -471,7 +498,10 @@ class AsyncExecutor:
             return call.done(await run_coroutine(result, call.running.name, register, call.seconds_left))
         if call.streams or inspect.isawaitable(result) or inspect.isasyncgen(result):
             coroutine = finished(call, result, send, self._executor.flows)
-            return await run_coroutine(coroutine, call.running.name, register, call.seconds_left)
+            try:
+                return await run_coroutine(coroutine, call.running.name, register, call.seconds_left)
+            finally:
+                _close_unawaited(result)
         return call.done(result)
 
     def _register(self, call: Call, task: CallTask) -> None:

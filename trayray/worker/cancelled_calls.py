@@ -73,6 +73,7 @@ class CancelledCalls:
                 connection = self._running(task)
                 if connection is not None:
                     self.calls[task] = Request(connection.address, step, recursive, force)
+                    executor.streams.cancelled(task, step)
                     self._take_step(task, step)
         if connection is not None:
             if recursive:
@@ -127,10 +128,25 @@ class CancelledCalls:
         return True
 
     def caller_gone(self, address: str) -> None:
-        """A caller is dead: what it wanted to end, and will not climb the ladder for any more, ends."""
+        """A caller is dead: what it wanted to end, and will not climb the ladder for any more, ends.
+
+        So do calls with a stream to it: they belong to a block of the caller's, which is no more.
+        """
         for task, request in list(self.calls.items()):
             if request.owner == address:
                 self._core.nursery.start_soon(self._end, task)
+        for task in self._executor.streams.of_caller(address):
+            if task not in self.calls:
+                self._core.nursery.start_soon(self._end_stream, task)
+
+    async def _end_stream(self, task: bytes) -> None:
+        executor = self._executor
+        executor.streams.caller_gone(task)
+        step = Step.ASYNC if executor.is_async else Step.CHECKPOINT
+        executor.cancel(task, step, recursive=True, force=False)
+        await trio.sleep(self._core.cancellations.grace)
+        if task in self.calls:
+            await self._end(task)
 
     async def _end(self, task: bytes) -> None:
         executor = self._executor

@@ -34,6 +34,7 @@ class ChildScope:
         #: In the order of their creation.
         self._actors: list[bytes] = []
         self._when_empty: Callable[[], object] | None = None
+        self._ends_actors = False
 
     @property
     def is_open(self) -> bool:
@@ -93,12 +94,15 @@ class ChildScope:
             core.flush()
 
     def _end_actors(self, done: Callable[[], object]) -> None:
-        """The youngest first: one that was created later may rely on those before it."""
-        if self._calls:  # made by a thread of the user's meanwhile
-            return
-        self._when_empty = None
+        """Once everything else has ended; what threads of the user's start after that belongs to nobody."""
+        if not self._ends_actors:
+            self._ends_actors = True
+            self._end_next_actor(done)
+
+    def _end_next_actor(self, done: Callable[[], object]) -> None:
+        """The youngest: one that was created later may rely on those before it."""
         if not self._actors:
             done()
             return
         actor = self._actors.pop()
-        self._core.ends.end_actor(actor, self._core.cleanup_seconds, _REASON, lambda: self._end_actors(done))
+        self._core.ends.end_actor(actor, self._core.cleanup_seconds, _REASON, lambda: self._end_next_actor(done))

@@ -8,10 +8,9 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-import trio
-
 from trayray.wire.messages import METHOD, Closing
 from trayray.worker.cancelling import may_be_interrupted
+from trayray.worker.wake import Wake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,8 +75,7 @@ def _wait(wait: Callable[[], object]) -> None:
 
 async def close_in_loop(call: Call, children: ChildScope, send: Send, *, ok: bool) -> None:
     """The same in an event loop."""
-    over = trio.Event()
-    token = trio.lowlevel.current_trio_token()
+    over = Wake()
     send([Closing(call.push.task)])
-    children.close(cancel=not ok, done=lambda: token.run_sync_soon(over.set))
+    children.close(cancel=not ok, done=over.set)
     await over.wait()

@@ -593,6 +593,7 @@ class CoreWorker:
         self.actors.pending.clear()
         for task in pending:
             task.fail(self, value)
+        self.actors.nothing_comes()
         for ref in list(self.references.known.values()):
             self.references.complete(ref, value)
 

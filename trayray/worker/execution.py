@@ -33,6 +33,7 @@ from trayray.wire.messages import (
     Push,
     Resume,
     Returned,
+    StreamMessage,
 )
 from trayray.worker.calls import Call, Target
 from trayray.worker.cancelled_calls import CancelledCalls
@@ -43,6 +44,7 @@ from trayray.worker.current import actor_self, running
 from trayray.worker.exits import ExitRequested, exit_request
 from trayray.worker.output import set_output_name
 from trayray.worker.process_title import set_title
+from trayray.worker.stream_calls import StreamCalls
 from trayray.worker.yielding import Flows, Send, run_generator
 
 if TYPE_CHECKING:
@@ -90,6 +92,8 @@ class Executor:
         self.lacks_cpus = False
         #: Running generators whose consumers may be slower.
         self.flows = Flows()
+        #: Running calls with a stream to their callers.
+        self.streams = StreamCalls(core)
         #: Calls of functions that a worker may run only so often, by function; and that this worker has run one as
         #: often: it takes no more.
         self._counts: dict[str, int] = {}
@@ -203,7 +207,10 @@ class Executor:
 
     def _idle(self) -> None:
         self.flush_all()
-        for descriptor, _ in self._poller.poll():
+        self._read_ready(self._poller.poll())
+
+    def _read_ready(self, ready: list[tuple[int, int]]) -> None:
+        for descriptor, _ in ready:
             if descriptor == self._wakeup:
                 os.eventfd_read(self._wakeup)
                 continue
@@ -224,6 +231,8 @@ class Executor:
                 self.queue.append((connection, message))
             elif type(message) is Define:
                 self.define(connection, message)
+            elif isinstance(message, StreamMessage):
+                self.streams.handle(message)
         if self._spent:
             self._give_back(connection)
 
@@ -364,8 +373,14 @@ class Executor:
         args, kwargs = call.arguments()
         if call.push.starts:
             kwargs = with_status(call, kwargs, send)
+        if call.push.window:
+            with self.streams.open(call, send, self._current) as stream:
+                return self._finish(call, region.run(call.push.task, function, (stream, *args), kwargs), send, region)
         result = region.run(call.push.task, function, args, kwargs)
         del args, kwargs
+        return self._finish(call, result, send, region)
+
+    def _finish(self, call: Call, result: Any, send: Send, region: Region) -> Done:
         define = call.target.define
         if define.kind == ASYNC_TASK:
             from trayray.worker.async_execution import run_async_task

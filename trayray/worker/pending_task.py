@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from types import CodeType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from trayray.link.port import Link
 from trayray.model.scheduling import Scheduling
-from trayray.wire.messages import INLINE, METHOD, MID_STREAM, Define, Done, Push, Value
+from trayray.wire.messages import INLINE, METHOD, MID_STREAM, Define, Done, Push, StreamMessage, TaskMessage, Value
 from trayray.wire.serialization import serialize
 from trayray.worker.call_values import drop_results, take_result
 from trayray.worker.references import ObjectRef
@@ -37,6 +38,18 @@ class Watcher(Protocol):
 
     def started(self, call: PendingTask, value: Value) -> bool:
         """The call says that it is ready, with this value; False when nobody wants to know."""
+        ...
+
+
+class Conversation(Protocol):
+    """This end of the stream that a call has to its caller."""
+
+    def begin(self, push: Push, link: Link[TaskMessage], address: str) -> None:
+        """The call is being sent over ``link`` to the process at ``address``, by this message."""
+        ...
+
+    def handle(self, message: StreamMessage) -> None:
+        """The executor has sent something."""
         ...
 
 
@@ -75,6 +88,7 @@ class PendingTask:
         "args",
         "cancelled",
         "closing",
+        "conversation",
         "deadline",
         "failures",
         "grace",
@@ -115,6 +129,8 @@ class PendingTask:
         self.failures = 0
         #: Where the values of a generator go; `returns` is the reference of its end then.
         self.stream: Stream | None = None
+        #: This end of the stream that the call has to its caller, if it has one.
+        self.conversation: Conversation | None = None
         #: Where the user's code made the call: its code and line.
         self.site: tuple[CodeType, int] | None = None
         self.cancelled = False

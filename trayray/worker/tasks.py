@@ -40,6 +40,9 @@ from trayray.wire.messages import (
     Returned,
     ReturnLease,
     Started,
+    StreamCredit,
+    StreamEof,
+    StreamItem,
     TaskMessage,
     Value,
     Yielded,
@@ -210,6 +213,8 @@ class TaskSubmitter:
                 push.skip, push.taken = task.stream.received, task.stream.taken
             if task.deadline is not None:
                 task.stamp(push, self._core.now())
+                if task.conversation is not None:
+                    task.conversation.begin(push, link.link, link.address)
             messages.append(push)
         self._send(link, messages)
 
@@ -377,6 +382,12 @@ class TaskSubmitter:
                         drop_results(self._core, [value])
                 case Closing(task_id):
                     self._core.cancellations.closing(self.pending.get(task_id))
+                case StreamItem() | StreamCredit() | StreamEof():
+                    task = self.pending.get(message.task)
+                    if task is not None and task.conversation is not None:
+                        task.conversation.handle(message)
+                    elif type(message) is StreamItem:
+                        drop_results(self._core, [message.value])
                 case _:
                     pass
 

@@ -34,6 +34,7 @@ class _Placement(TypedDict, total=False):
 class _OfTasks(TypedDict, total=False):
     max_retries: int | None
     retry_exceptions: bool | Sequence[type[Exception]]
+    max_buffered: int | None
     _generator_backpressure_num_objects: int | None
 
 
@@ -42,6 +43,7 @@ class _OfActors(TypedDict, total=False):
     max_restarts: int | None
     max_task_retries: int | None
     max_pending_calls: int | None
+    pending_calls_policy: Literal["error", "wait"] | None
     lifetime: Literal["detached", "non_detached"] | None
     namespace: str | None
     get_if_exists: bool
@@ -56,6 +58,7 @@ class _OfMethods(TypedDict, total=False):
     retry_exceptions: bool | Sequence[type[Exception]] | None
     enable_task_events: bool | None
     tensor_transport: str | None
+    max_buffered: int | None
     _generator_backpressure_num_objects: int | None
 
 

@@ -196,7 +196,7 @@ class RemoteCall:
                 raise
 
     def cancel(self, seconds: float | None = None) -> None:
-        """The call is not wanted any more; `gone` follows. It is killed after so long, 0 for at once; None: as usual."""
+        """The call is not wanted any more; `gone` follows. It is killed after so long (0: at once; None: as usual)."""
         if seconds is not None:
             self._call.grace = seconds
         self._core.call_soon(self._cancel, seconds == 0)

@@ -332,7 +332,9 @@ def test_children_made_at_run_time(log: str) -> None:
     async def main() -> None:
         async with open_supervisor([child(log, "a")]) as supervisor:
             handle = await supervisor.start_child(child(log, "b"))
-            assert handle is supervisor["b"]
+            assert handle is supervisor["b"] is supervisor.actor("b", Child)
+            with pytest.raises(TypeError, match="not an actor of the class Refuses"):
+                supervisor.actor("b", Refuses)
             await supervisor.terminate_child("a")
             assert words(log) == ["start-a", "start-b", "end-a"]
             with pytest.raises(ActorUnavailableError, match="stopped it: terminate_child was called"):

@@ -3,12 +3,16 @@
 Not here: the same in Trio programs (``supervisor``).
 """
 
+# Overloads overlap on purpose: the first that fits wins.
+# pyright: reportOverlappingOverload=false
+# mypy: disable-error-code="overload-overlap, misc"
+
 from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import trio
 
@@ -20,6 +24,7 @@ from trayray.native.supervision_root import SupervisionRoot
 from trayray.native.supervision_service import SupervisionService
 from trayray.native.supervisor import (
     ChildInfo,
+    checked_actor,
     delete_child,
     described_children,
     look_up,
@@ -30,7 +35,12 @@ from trayray.native.supervisor import (
 from trayray.worker.core_worker import CoreWorker
 from trayray.worker.current import core_worker
 
+if TYPE_CHECKING:
+    from trayray.api.shapes.actors import HasFactory
+    from trayray.api.shapes.calls import Callee
+
 R = TypeVar("R")
+C = TypeVar("C")
 
 
 class BlockingSupervisor:
@@ -62,6 +72,16 @@ class BlockingSupervisor:
             SupervisorGaveUpError: the supervisor has given up.
         """
         return self._wrap(self._in_loop(look_up, self._service, child))
+
+    @overload
+    def actor(self, child: str, cls: HasFactory[Callable[..., C]]) -> C: ...
+    @overload
+    def actor(self, child: str, cls: Callee[..., C]) -> C: ...
+    @overload
+    def actor(self, child: str, cls: Callable[..., C]) -> C: ...
+    def actor(self, child: str, cls: Any) -> Any:
+        """The handle of a child that is an actor of the class ``cls``, typed as such. See `Supervisor.actor`."""
+        return checked_actor(self[child], child, cls)
 
     def which_children(self) -> list[ChildInfo]:
         """All children in the order of their start."""

@@ -3,15 +3,20 @@
 Not here: the rules (``core.supervision``), the same for threads (``supervise``).
 """
 
+# Overloads overlap on purpose: the first that fits wins.
+# pyright: reportOverlappingOverload=false
+# mypy: disable-error-code="overload-overlap, misc"
+
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 import attrs
 import trio
 
+from trayray.api.actor_class import ActorHandle, BoundActorClass
 from trayray.core.supervision import ChildCounts
 from trayray.core.supervision_messages import (
     DeleteChild,
@@ -33,6 +38,11 @@ from trayray.native.supervision_service import SupervisionService
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from trayray.api.shapes.actors import HasFactory
+    from trayray.api.shapes.calls import Callee
+
+C = TypeVar("C")
 
 #: What a refusal means, and what to do about it.
 _ADVICE: Final = {
@@ -76,6 +86,18 @@ def look_up(service: SupervisionService, child: str) -> Any:
         raise not_found(service, child)
     found = service.child(child)
     return None if found is None else found.handle
+
+
+def checked_actor(handle: object, child: str, cls: Any) -> Any:
+    """The handle, which is to be one of this class.
+
+    Raises:
+        TypeError: it is another one's.
+    """
+    wanted = (cls._cls if isinstance(cls, BoundActorClass) else cls).__name__
+    if not isinstance(handle, ActorHandle) or handle._ray_info.class_name != wanted:
+        raise TypeError(f"the child {child!r} is {handle!r}, not an actor of the class {wanted}")
+    return handle
 
 
 def id_of(service: SupervisionService, child: object) -> str:
@@ -190,6 +212,21 @@ class Supervisor:
             KeyError: there is no such child.
         """
         return self._wrap(look_up(self._service, child))
+
+    @overload
+    def actor(self, child: str, cls: HasFactory[Callable[..., C]]) -> C: ...
+    @overload
+    def actor(self, child: str, cls: Callee[..., C]) -> C: ...
+    @overload
+    def actor(self, child: str, cls: Callable[..., C]) -> C: ...
+    def actor(self, child: str, cls: Any) -> Any:
+        """The handle of a child that is an actor of the class ``cls``, typed as such.
+
+        Raises:
+            KeyError: there is no such child.
+            TypeError: it is something else.
+        """
+        return checked_actor(self[child], child, cls)
 
     def _wrap(self, handle: Any) -> Any:
         return Supervisor(handle, self._events) if isinstance(handle, SupervisionService) else handle

@@ -21,7 +21,7 @@ async def main() -> None:
     pool = SupervisorSpec(
         [ChildSpec("a", Counter, (1,), restart="transient", shutdown=2)], "pool", strategy="one_for_all"
     )
-    async with trayray.open_supervisor([pool, ChildSpec("b", Counter.options(num_cpus=1), (1,))]) as supervisor:
+    async with trayray.open_supervisor([pool, ChildSpec("b", Counter, (1,))]) as supervisor:
         assert_type(supervisor.actor("b", Counter).add.remote(1), ObjectRef[int])
         assert_type(supervisor.count_children().active, int)
         assert_type([child.state for child in supervisor.which_children()], list[str])

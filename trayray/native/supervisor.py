@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 import attrs
 import trio
 
-from trayray.api.actor_class import ActorHandle, BoundActorClass
+from trayray.api.actor_class import ActorClass, ActorHandle, BoundActorClass
 from trayray.core.supervision import ChildCounts
 from trayray.core.supervision_messages import (
     DeleteChild,
@@ -92,9 +92,12 @@ def checked_actor(handle: object, child: str, cls: Any) -> Any:
     """The handle, which is to be one of this class.
 
     Raises:
-        TypeError: it is another one's.
+        TypeError: it is another one's, or ``cls`` is no actor class.
     """
-    wanted = (cls._cls if isinstance(cls, BoundActorClass) else cls).__name__
+    decorated = cls._cls if isinstance(cls, BoundActorClass) else cls
+    if not isinstance(decorated, ActorClass):
+        raise TypeError(f"{cls!r} is no actor class")
+    wanted = decorated._cls.__name__
     if not isinstance(handle, ActorHandle) or handle._ray_info.class_name != wanted:
         raise TypeError(f"the child {child!r} is {handle!r}, not an actor of the class {wanted}")
     return handle

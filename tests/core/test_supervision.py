@@ -260,6 +260,18 @@ def test_all_significant_waits_for_the_last() -> None:
     assert world.exits("t", NORMAL) == ["forget t", "stop a 5.0", "end"]
 
 
+def test_all_significant_waits_for_one_whose_restart_has_failed() -> None:
+    significant = [child(name, "transient", significant=True) for name in "st"]
+    world = World(*significant, auto_shutdown="all_significant", intensity=5, slow=["s"])
+    world.has_started("s")
+    world.exits("s", CRASH)
+    world.exits("t", NORMAL)
+
+    assert world.exits("s", NO_START) == ["start s"], "the end of t is dealt with before it is tried again"
+    assert world.has_started("s") == []
+    assert world.exits("s", NORMAL) == ["end"]
+
+
 def test_a_significant_transient_child_that_crashes_is_started_again() -> None:
     world = World(child("s", "transient", significant=True), auto_shutdown="any_significant")
 

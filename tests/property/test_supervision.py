@@ -46,7 +46,7 @@ def children_of(draw: st.DrawFn, policy: SupervisorPolicy, name: str) -> ChildPo
         name,
         restart,  # type: ignore[arg-type]
         draw(SHUTDOWNS),
-        significant=may_be and draw(st.booleans()),
+        significant=may_be and draw(st.sampled_from([True, True, True, False])),
         kind=draw(st.sampled_from(["worker", "supervisor"])),
     )
 
@@ -54,7 +54,7 @@ def children_of(draw: st.DrawFn, policy: SupervisorPolicy, name: str) -> ChildPo
 @st.composite
 def policies(draw: st.DrawFn) -> SupervisorPolicy:
     strategy: Any = draw(st.sampled_from(["one_for_one", "one_for_all", "rest_for_one", "simple_one_for_one"]))
-    shutdown: Any = st.sampled_from(["never", "any_significant", "all_significant"])
+    shutdown: Any = st.sampled_from(["never", "any_significant", "all_significant", "all_significant"])
     auto = "never" if strategy == "simple_one_for_one" else draw(shutdown)
     intensity, period = draw(st.sampled_from([0, 1, 2, 3, 8, 50])), draw(st.sampled_from([1.0, 5.0]))
     return SupervisorPolicy(strategy, intensity, period, auto)

@@ -313,14 +313,14 @@ async def test_items_that_nobody_takes_are_freed(ray, talker):
 
     owned = core_worker().objects.owned
     gc.collect()
-    before = len(owned)
+    before = set(owned)  # what earlier tests had may go at any moment
     async with trayray.open_stream(talker.echo, 3) as stream:
         await stream.send(np.zeros(MIB))
         await stream.receive()
-        await trio.to_thread.run_sync(eventually, lambda: len(owned) > before)
+        await trio.to_thread.run_sync(eventually, lambda: owned - before)
     del stream
     gc.collect()
-    await trio.to_thread.run_sync(eventually, lambda: len(owned) <= before)
+    await trio.to_thread.run_sync(eventually, lambda: not owned - before)
 
 
 async def test_references_in_items_that_nobody_takes_are_returned(ray, talker):

@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, cast
 
 import attrs
 
-from trayray.api.session import Connection, connect, end_node, leave, new_namespace, session, start_node
+from trayray.api.session import (
+    Connection,
+    connect,
+    connect_in_process,
+    end_node,
+    leave,
+    new_namespace,
+    session,
+    start_node,
+)
 from trayray.model.settings import environment, infeasible_is_error, says_of_the_store, shutdown_seconds
 from trayray.version import RAY_VERSION
 from trayray.worker.ray_alias import is_installed
@@ -23,6 +32,10 @@ if TYPE_CHECKING:
 
 #: Ray's minimum size of an object store (bytes).
 _MINIMUM_STORE = 75 * 1024 * 1024
+
+
+#: Where a cluster that ``init`` starts lives: in this process, or in processes of its own.
+IN_PROCESS, PROCESSES = "in_process", "processes"
 
 
 class InitOptions(TypedDict, total=False):
@@ -101,6 +114,7 @@ def init(
     system_reserved_cpu: float | None = None,
     system_reserved_memory: int | None = None,
     proxy_server_url: str | None = None,
+    mode: str | None = None,
     **kwargs: Unpack[InitOptions],
 ) -> RayContext:
     """Join a cluster, or start one on this machine and join it.
@@ -115,6 +129,8 @@ def init(
         namespace: where this job's named actors live; a random one by default.
         runtime_env: environment of the job's workers.
         job_config: further settings of the job.
+        mode: "in_process" runs the whole cluster in this process, see docs/in_process.md; "processes" is the usual.
+            None: what ``TRAYRAY_MODE`` says, else the usual.
         kwargs: see `InitOptions`.
 
     The others are Ray's, and change nothing: there is no dashboard, resources are not isolated by control groups, and
@@ -123,7 +139,8 @@ def init(
     Raises:
         RuntimeError: called twice, or an unknown keyword.
         ConnectionError: nobody listens at ``address``.
-        ValueError: an impossible amount or setting, or resources for a cluster that runs already.
+        ValueError: an impossible amount or setting, or resources for a cluster that runs already; an unknown mode, or
+            an address for a cluster in this process.
         ImportError: objects shall be spilled to where a package is needed that is not installed.
     """
     options = cast("dict[str, Any]", kwargs)
@@ -138,15 +155,19 @@ def init(
                 "'ignore_reinit_error=True' or by calling 'ray.shutdown()' prior to 'ray.init()'."
             )
         _check_options(options, local_mode)
+        in_process = _is_in_process(mode, address)
         amounts = _Amounts(num_cpus, num_gpus, resources, labels, object_store_memory, options)
         amounts.check()
+        shows_logs = environment("LOG_TO_DRIVER", "1") != "0" if log_to_driver is None else log_to_driver
+        if in_process:
+            job = _job_config(namespace, runtime_env, job_config)
+            return _context(connect_in_process(amounts.node_config(options), job, print_logs=shows_logs))
         address = address or environment("ADDRESS") or None
         if address is not None and "://" in address:
             raise ConnectionError(
                 f"{address!r}: client connections are not available yet; run the driver on a machine of the cluster "
                 "and pass address='auto' or 'host:port'"
             )
-        shows_logs = environment("LOG_TO_DRIVER", "1") != "0" if log_to_driver is None else log_to_driver
         if address != "local":
             directory = _find(address, options)
             if directory is not None:
@@ -178,12 +199,32 @@ def is_initialized() -> bool:
 
 def _check_options(options: dict[str, Any], local_mode: bool) -> None:
     if local_mode:
-        raise RuntimeError("local_mode is no longer supported; use a debugger in the worker, or num_cpus=1")
+        raise RuntimeError("local_mode is no longer supported; init(mode='in_process') runs everything in this process")
     unknown = sorted(set(options) - InitOptions.__optional_keys__)
     if unknown:
         raise RuntimeError(f"Unknown keyword argument(s): {', '.join(unknown)}")
     if options.get("allow_multiple"):
         raise RuntimeError("`allow_multiple` argument is passed to `ray.init` when the ray client is not used.")
+
+
+def _is_in_process(mode: str | None, address: str | None) -> bool:
+    """Whether the cluster shall live in this process.
+
+    Raises:
+        ValueError: there is no such mode, or another cluster is asked for at the same time.
+    """
+    chosen = os.environ.get("TRAYRAY_MODE", "") if mode is None else mode
+    if chosen in ("", PROCESSES) and mode != "":
+        return False
+    if chosen != IN_PROCESS:
+        source = "mode" if mode is not None else "TRAYRAY_MODE"
+        raise ValueError(f"{source} must be {IN_PROCESS!r} or {PROCESSES!r}, not {chosen!r}")
+    if address not in (None, "local"):
+        raise ValueError(
+            f"address={address!r} names a cluster of other processes, but mode={IN_PROCESS!r} (or "
+            f"TRAYRAY_MODE={IN_PROCESS}) asks for one within this process: leave one of them out"
+        )
+    return True
 
 
 def _store_settings(system_config: Mapping[str, Any], directory: str | None) -> Any:

@@ -16,14 +16,19 @@ import subprocess
 import sys
 import threading
 import uuid
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 
 from trayray.exceptions import LocalRayletDiedError, RaySystemError
 from trayray.model.settings import environment, shutdown_seconds
-from trayray.worker.current import check_not_forked, core_worker, set_core_worker
+from trayray.worker.current import check_not_forked, core_worker, set_core_worker, this_member
+
+if TYPE_CHECKING:
+    from trayray.node.in_process import InProcessNode
+    from trayray.worker.core_worker import CoreWorker
 
 #: How long a new node may take until it accepts work, a driver to join it, a cluster to let go (seconds).
 _START_SECONDS, _JOIN_SECONDS, _LEAVE_SECONDS = 60.0, 30.0, 5.0
@@ -53,6 +58,8 @@ class Connection:
     config: Any
     failure: list[BaseException]
     switch_interval: float
+    #: The cluster, if it is in this process.
+    in_process: InProcessNode | None = None
     #: The process that connected: a child that user code forks shares nothing of the connection but its memory.
     pid: int = attrs.field(factory=os.getpid)
 
@@ -184,28 +191,69 @@ def connect(session_dir: Path, job_config: Any, *, print_logs: bool, node: NodeP
     Raises:
         ConnectionError: it does not let us in.
     """
-    import trio
-
     from trayray.link.network import UnixNetwork
     from trayray.node.session import Session as SessionDirectory
-    from trayray.worker.core_worker import CoreConfig, CoreWorker, run_core_worker
+    from trayray.worker.core_worker import CoreConfig, CoreWorker
 
     directory = SessionDirectory(session_dir)
     try:
         token = directory.token()
     except FileNotFoundError:
         raise ConnectionError(f"the cluster of {session_dir} has just ended") from None
-    config = CoreConfig("driver", secrets.token_bytes(28), token)
-    network = UnixNetwork(directory.sockets, config.token, config.worker_id)
-    core = CoreWorker(config, network=network, random_base=secrets.randbits(64), print_logs=print_logs)
+
+    @contextlib.asynccontextmanager
+    async def membership() -> AsyncGenerator[tuple[CoreWorker, Path]]:
+        config = CoreConfig("driver", secrets.token_bytes(28), token)
+        network = UnixNetwork(directory.sockets, config.token, config.worker_id)
+        base = secrets.randbits(64)
+        yield CoreWorker(config, network=network, random_base=base, print_logs=print_logs), session_dir
+
+    return _join(membership, job_config, node)
+
+
+def connect_in_process(config: Any, job_config: Any, *, print_logs: bool) -> Connection:
+    """Be a cluster, and its driver, in the loop thread of this process.
+
+    Raises:
+        ImportError, OSError, ValueError: the settings cannot be had on this machine.
+    """
+    from trayray.node.in_process import job_environment, open_in_process_node
+
+    nodes: list[InProcessNode] = []
+
+    @contextlib.asynccontextmanager
+    async def membership() -> AsyncGenerator[tuple[CoreWorker, Path]]:
+        with job_environment(job_config):
+            async with open_in_process_node(config) as node:
+                nodes.append(node)
+                yield node.driver(print_logs=print_logs), node.session.path
+
+    connection = _join(membership, job_config, None)
+    connection.in_process = nodes[0]
+    return connection
+
+
+def _join(
+    membership: Callable[[], contextlib.AbstractAsyncContextManager[tuple[CoreWorker, Path]]],
+    job_config: Any,
+    node: NodeProcess | None,
+) -> Connection:
+    """Run a core worker in the loop thread, within ``membership``, which makes it, until `leave`."""
+    import trio
+
+    from trayray.worker.core_worker import run_core_worker
+
     ready = threading.Event()
     failure: list[BaseException] = []
+    joined: list[tuple[CoreWorker, Path]] = []
 
     async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            await nursery.start(run_core_worker, core)
-            core.enter_job(job_config)
-            ready.set()
+        async with membership() as (core, session_dir):
+            joined.append((core, session_dir))
+            async with trio.open_nursery() as nursery:
+                await nursery.start(run_core_worker, core)
+                core.enter_job(job_config)
+                ready.set()
 
     def run() -> None:
         try:
@@ -213,17 +261,19 @@ def connect(session_dir: Path, job_config: Any, *, print_logs: bool, node: NodeP
         except BaseException as error:  # noqa: BLE001 -- whatever it is, the thread that waits for us raises it
             failure.append(_only_error(error))
         finally:
-            core.ended.set()
+            for core, _ in joined:
+                core.ended.set()
+                if core.lost is not None:
+                    _bury(core, node)
             ready.set()
-            if core.lost is not None:
-                _bury(core, node)
 
     thread = threading.Thread(target=run, name="trayray-loop", daemon=True)
     thread.start()
     if not ready.wait(_JOIN_SECONDS):
-        raise ConnectionError(f"the node of {session_dir} did not answer within {_JOIN_SECONDS} s")
+        raise ConnectionError(f"the cluster did not let this process in within {_JOIN_SECONDS} s")
     if failure:
         raise failure[0]
+    (core, session_dir), *_ = joined
     interval = sys.getswitchinterval()
     sys.setswitchinterval(min(interval, _SWITCH_SECONDS))
     connection = Connection(core, thread, session_dir, core.welcome.address, node, job_config, failure, interval)
@@ -235,6 +285,8 @@ def connect(session_dir: Path, job_config: Any, *, print_logs: bool, node: NodeP
 
 def leave() -> None:
     """Leave the cluster, and end the node that this process started. Idempotent."""
+    if this_member() is not None:  # a worker's code, which cannot end what it runs in
+        return
     connection = session.connection
     if connection is not None and connection.thread is None:
         raise RuntimeError("this process belongs to a cluster by open_cluster() or connect(): leave that block instead")
@@ -247,10 +299,15 @@ def leave() -> None:
         core.finish_job(_LEAVE_SECONDS)
     set_core_worker(None)
     core.call_soon(core.stop)
-    connection.thread.join(_LEAVE_SECONDS)
+    if connection.in_process is None:
+        connection.thread.join(_LEAVE_SECONDS)
+    else:  # with the cluster in it
+        connection.thread.join(_LEAVE_SECONDS + _all_cleanup_seconds())
     core.arena.close()
     if connection.node is not None:
         end_node(connection.node)
+    if connection.in_process is not None:
+        connection.in_process.warn_of_threads()
 
 
 def _bury(core: Any, node: NodeProcess | None) -> None:
@@ -272,14 +329,18 @@ def end_node(node: NodeProcess) -> None:
 def _end_process(process: subprocess.Popen[bytes]) -> None:
     """End a node: detached actors clean up now, for which each node allows as long as its environment says, which is
     this process's."""
-    from trayray.core.leaving import Limits
-
     process.terminate()
     try:
-        process.wait(_LEAVE_SECONDS + Limits.of(shutdown_seconds(), 0).total)
+        process.wait(_LEAVE_SECONDS + _all_cleanup_seconds())
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+
+
+def _all_cleanup_seconds() -> float:
+    from trayray.core.leaving import Limits
+
+    return Limits.of(shutdown_seconds(), 0).total
 
 
 def _only_error(error: BaseException) -> BaseException:

@@ -11,12 +11,13 @@ import msgspec
 import trio
 
 from trayray.exceptions import ActorAlreadyExistsError, RaySystemError
-from trayray.link.grpc_edge import ControlChannel, open_channel
 from trayray.wire.proto.trayray import v1
 
 if TYPE_CHECKING:
     from betterproto2.grpclib import ServiceStub
 
+    from trayray.gcs.service import GcsService
+    from trayray.link.grpc_edge import ControlChannel
     from trayray.worker.actor_creation import Creation
 
 _encoder = msgspec.msgpack.Encoder()
@@ -40,6 +41,8 @@ class GcsClient:
     async def run(self) -> None:
         """Own the channel until cancelled; a child task of whoever uses the client."""
         await self._wanted.wait()
+        from trayray.link.grpc_edge import open_channel
+
         async with open_channel(self._host, self._port, self._token) as self._channel:
             self._opened.set()
             await trio.sleep_forever()
@@ -107,6 +110,20 @@ class GcsClient:
     async def task_events(self) -> list[v1.TaskEvent]:
         """Executions for the timeline, oldest first."""
         return (await self._call(v1.GcsStub, "list_task_events", v1.ListTaskEventsRequest())).events
+
+
+class LocalGcsClient(GcsClient):
+    """A GCS that lives in this process, in the same loop: its methods are called, without a channel between."""
+
+    def __init__(self, service: GcsService) -> None:
+        super().__init__("", 0, "")
+        self._service = service
+
+    async def run(self) -> None:
+        """There is no channel to own."""
+
+    async def _call(self, stub: type[ServiceStub], method: str, request: Any, *, timeout: float = 10.0) -> Any:
+        return await getattr(self._service, method)(request)
 
 
 def _registration(creation: Creation, ready: bool) -> v1.RegisterActorRequest:

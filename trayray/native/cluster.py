@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, Unpack, cast
 import attrs
 import trio
 
-from trayray.api.initialize import InitOptions, _Amounts, _check_options, _find, _job_config
+from trayray.api.initialize import InitOptions, _Amounts, _check_options, _find, _is_in_process, _job_config
 from trayray.api.session import _SWITCH_SECONDS, Connection, NodeProcess, end_node, session, start_node
 from trayray.core.leaving import Limits
 from trayray.link.network import UnixNetwork
@@ -35,6 +35,7 @@ from trayray.worker.current import core_worker, set_core_worker
 
 if TYPE_CHECKING:
     from trayray.job_config import JobConfig
+    from trayray.node.config import NodeConfig
 
 #: What a node may take to answer when this process leaves, apart from cleaning up (seconds).
 _LEAVE_SECONDS: Final = 5.0
@@ -65,12 +66,15 @@ async def open_cluster(
     runtime_env: Mapping[str, Any] | None = None,
     job_config: JobConfig | None = None,
     log_to_driver: bool | None = None,
+    in_process: bool | None = None,
     **kwargs: Unpack[InitOptions],
 ) -> AsyncGenerator[Cluster]:
     """Start a cluster on this machine and belong to it within the block; when the block is left, all of it is gone.
 
     This process's part runs as a task of the caller's Trio loop. Everything that the block has started, in whatever
-    process, has ended when it is left, with its cleaning up done. The arguments are those of ``init``.
+    process, has ended when it is left, with its cleaning up done. The arguments are those of ``init``. With
+    ``in_process`` all of the cluster lives in this process, the node in this very loop (docs/in_process.md); None: as
+    ``TRAYRAY_MODE`` says.
 
     Raises:
         RuntimeError: not called in Trio, or this process belongs to a cluster already.
@@ -85,6 +89,10 @@ async def open_cluster(
     amounts.check()
     job = _job_config(namespace, runtime_env, job_config)
     config = amounts.node_config(options)
+    if _is_in_process(None, None) if in_process is None else in_process:
+        async with _opened_in_process(config, job, log_to_driver) as cluster:
+            yield cluster
+        return
     node = await trio.to_thread.run_sync(start_node, config)
     try:
         async with _joined(node.session_dir, job, log_to_driver, node) as cluster:
@@ -149,8 +157,31 @@ async def _joined(
         raise ConnectionError(f"the cluster of {directory} has just ended") from None
     config = CoreConfig("driver", secrets.token_bytes(28), token)
     network = UnixNetwork(place.sockets, token, config.worker_id)
-    shows_logs = environment("LOG_TO_DRIVER", "1") != "0" if log_to_driver is None else log_to_driver
-    core = CoreWorker(config, network=network, random_base=secrets.randbits(64), print_logs=shows_logs)
+    base = secrets.randbits(64)
+    core = CoreWorker(config, network=network, random_base=base, print_logs=_shows_logs(log_to_driver))
+    async with _belonging(core, directory, job, node) as cluster:
+        yield cluster
+
+
+@asynccontextmanager
+async def _opened_in_process(config: NodeConfig, job: Any, log_to_driver: bool | None) -> AsyncGenerator[Cluster]:
+    from trayray.node.in_process import job_environment, open_in_process_node
+
+    with job_environment(job):
+        async with open_in_process_node(config) as node:
+            core = node.driver(print_logs=_shows_logs(log_to_driver))
+            async with _belonging(core, node.session.path, job, None) as cluster:
+                yield cluster
+    node.warn_of_threads()
+
+
+def _shows_logs(log_to_driver: bool | None) -> bool:
+    return environment("LOG_TO_DRIVER", "1") != "0" if log_to_driver is None else log_to_driver
+
+
+@asynccontextmanager
+async def _belonging(core: CoreWorker, directory: Path, job: Any, node: NodeProcess | None) -> AsyncGenerator[Cluster]:
+    """Belong to a cluster, as ``core``, within the block."""
     async with serving(partial(_run, core), partial(_leave, core)):
         core.enter_job(job)
         interval = sys.getswitchinterval()

@@ -8,6 +8,7 @@ Not here: objects (``store``), processes (``worker_processes``), actors' lives (
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import struct
 from collections.abc import Awaitable, Callable, Mapping
@@ -35,7 +36,7 @@ from trayray.node.reservations import GCS_CLIENT, Reservations
 from trayray.node.store import ObjectStore
 from trayray.node.supervision_trees import SupervisionTrees
 from trayray.node.waiting import WaitingWork
-from trayray.node.worker_processes import WorkerProcess, WorkerProcesses
+from trayray.node.worker_processes import WorkerProcess, Workers
 from trayray.wire.frames import FrameError
 from trayray.wire.messages import (
     ActorStarted,
@@ -116,7 +117,7 @@ class Raylet:
 
     #: Set before the first connection is accepted, as `processes` and `gcs` are.
     identity: NodeIdentity
-    processes: WorkerProcesses
+    processes: Workers
     gcs: Gcs
 
     def __init__(
@@ -203,7 +204,7 @@ class Raylet:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(client.link.run)
-                if hello.role == "driver" and pid:
+                if hello.role == "driver" and pid not in (0, os.getpid()):
                     nursery.start_soon(_close_with, pid, link)
                 try:
                     await self._serve(client)
@@ -221,6 +222,14 @@ class Raylet:
                 self.schedule()
         except (FrameError, ValueError) as error:  # a process that breaks the protocol takes nobody with it
             logger.error("%s %s (pid %d) is cut off: %s", client.role, client.address, client.pid, error)
+
+    def serve_at_once(self, process: bytes) -> None:
+        """Handle what a process has sent and nobody has read yet, without waiting; in the loop's thread."""
+        client = self.clients.by_id.get(process)
+        while client is not None and (messages := client.link.receive_nowait()):
+            for message in messages:
+                self._handle(client, message)
+            self.schedule()
 
     def _gone(self, client: Client) -> None:
         """A process has left or died; for workers, `worker_ended` follows with the cause."""

@@ -31,6 +31,7 @@ from trayray.link.grpc_edge import serve_grpc
 from trayray.link.network import NODE, UnixNetwork
 from trayray.node.clients import Clients
 from trayray.node.config import NodeConfig
+from trayray.node.description import NodeDescription
 from trayray.node.forest import Forest
 from trayray.node.http_server import serve_http
 from trayray.node.metrics import MetricsEndpoint, write_discovery
@@ -104,45 +105,6 @@ async def run_node(
             spilling.close()
         finally:
             session.clean()
-
-
-class NodeDescription:
-    """What the cluster is told about this node."""
-
-    def __init__(
-        self,
-        config: NodeConfig,
-        session: Session,
-        raylet: Raylet,
-        resources: dict[str, float],
-        labels: dict[str, str],
-    ) -> None:
-        self._config = config
-        self._session = session
-        self._raylet = raylet
-        self._resources = resources
-        self._labels = labels
-        self.address = ""
-        self.metrics_port = 0
-
-    def __call__(self) -> list[v1.Node]:
-        port = int(self.address.rpartition(":")[2])
-        return [
-            v1.Node(
-                node_id=self._raylet.identity.node_id,
-                alive=True,
-                address=self._config.ip,
-                hostname=socket.gethostname(),
-                node_manager_port=port,
-                object_manager_port=port,
-                metrics_export_port=self.metrics_port,
-                object_store_socket=str(self._session.sockets / NODE),
-                raylet_socket=str(self._session.sockets / NODE),
-                name=self._config.name or self._config.ip,
-                resources={**self._resources, **self._raylet.table.bundles.as_resources(available=False)},
-                labels=self._labels,
-            )
-        ]
 
 
 class NodeEnd:

@@ -63,12 +63,17 @@ class Session:
         return self.path / "spilled"
 
     @classmethod
+    def new(cls, root: Path) -> "Session":
+        """A new session, whose directory nobody has made."""
+        stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
+        return cls(root / f"session_{stamp}_{time.time_ns() % 1_000_000_000:09d}_{os.getpid()}")
+
+    @classmethod
     def create(cls, root: Path, token: str) -> "Session":
         """A new session directory with its token."""
-        stamp = time.strftime("%Y-%m-%d_%H-%M-%S")
-        path = root / f"session_{stamp}_{time.time_ns() % 1_000_000_000:09d}_{os.getpid()}"
+        session = cls.new(root)
+        path = session.path
         path.mkdir(mode=0o700)
-        session = cls(path)
         session.sockets.mkdir(mode=0o700)
         session.logs.mkdir(mode=0o700)
         _write_private(path / "token", token)

@@ -11,6 +11,7 @@ import socket
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import attrs
 import trio
@@ -46,6 +47,27 @@ class WorkerProcess:
     reason: str = ""
     #: Set once both output streams have been read to their end.
     drained: trio.Event = attrs.field(factory=trio.Event)
+
+
+class Workers(Protocol):
+    """A node's workers, whatever they are: this is how a raylet starts and kills them."""
+
+    #: Those that have not ended.
+    workers: dict[bytes, WorkerProcess]
+    #: How many were started since the beginning.
+    started: int
+
+    def at(self, address: str) -> WorkerProcess | None:
+        """The worker of this address, until its end was reported."""
+        ...
+
+    def start(self, worker_id: bytes) -> WorkerProcess:
+        """Start a worker, which then joins the node."""
+        ...
+
+    def kill(self, worker: WorkerProcess, reason: str = "") -> None:
+        """End a worker at once, and what it has started with it."""
+        ...
 
 
 class ForkServerDied(Exception):

@@ -253,10 +253,11 @@ def run_async_task(call: Call, result: Any, send: Send, flows: Flows, cancelled:
                     if rest is not None:
                         raise rest from None
                     return None  # no further: the loop's own nursery would wrap it
-                finally:
-                    _close_unawaited(result)
 
-    done = trio.run(main)
+    try:
+        done = trio.run(main)
+    finally:
+        _close_unawaited(result)
     if done is None:
         raise CallCancelled(Step.ASYNC)
     return done
@@ -282,7 +283,7 @@ async def run_awaitable(awaitable: Awaitable[Any]) -> Any:
 
 
 def _close_unawaited(result: object) -> None:
-    """A call that was cancelled before its first step has not begun to await the user's coroutine, and never will."""
+    """A call that was cancelled before its first step never awaits the user's coroutine; Python would tell of that."""
     if type(result) is _COROUTINE:
         cast("Coroutine[Any, Any, Any]", result).close()
 
@@ -345,12 +346,15 @@ class AsyncExecutor:
         async with open_aio_loop(), trio.open_nursery() as self._nursery:
             token = trio.lowlevel.current_trio_token()
             self._context = contextvars.copy_context()
-            for connection in self._executor.become_async(self, token):
+            connections, orders = self._executor.become_async(self, token)
+            for connection in connections:
                 self._nursery.start_soon(self._read, connection)
             try:
                 await construct()
             except ExitRequested as end:
                 self.finish(end)
+            for order in orders:  # they came while the loop was being opened
+                self.carry_out(order)
             self._nursery.start_soon(self._send_replies)
 
     def add_connection(self, connection: Connection) -> None:
@@ -372,6 +376,13 @@ class AsyncExecutor:
             self._starts = end.patient
             self._executor.leaving.begin()
             self._context.run(self._nursery.start_soon, self._leave, end)
+
+    def abort(self, end: ExitRequested) -> None:
+        """End at once: everything is cancelled, nothing is answered, nothing else runs (main thread)."""
+        self._end = self._end or end
+        self._starts = False
+        self._over = True
+        self._nursery.cancel_scope.cancel()
 
     async def _leave(self, end: ExitRequested) -> None:
         leaving = self._executor.leaving

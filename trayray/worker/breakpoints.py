@@ -77,7 +77,7 @@ def breakpoint_hook(*args: Any, **kwargs: Any) -> Any:
 def stop_at(frame: FrameType) -> None:
     """Wait for a debugger and stop in ``frame``, at what it does next; without a cluster, in this very terminal."""
     core = core_worker()
-    if core is None:
+    if core is None or not core.config.token:  # without a door there is but this process, and its terminal
         import pdb
 
         return pdb.Pdb().set_trace(frame)
@@ -96,7 +96,7 @@ def examine(error: BaseException, traceback: TracebackType) -> None:
         last = last.tb_next
         frame, line = last.tb_frame, last.tb_lineno
     core = core_worker()
-    if core is None:
+    if core is None or not core.config.token:
         import pdb
 
         debugger = pdb.Pdb()

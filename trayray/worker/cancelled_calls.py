@@ -18,14 +18,12 @@ from trayray.core.cancellation import Step
 from trayray.exceptions import TaskCancelledError
 from trayray.wire.messages import METHOD, Done, KillSender, Push
 from trayray.worker.calls import Call
-from trayray.worker.cancelling import CallCancelled, MainRegion, Region, is_interruption
+from trayray.worker.cancelling import CallCancelled, CallRegions, Region, is_interruption
+from trayray.worker.yielding import EVERYTHING
 
 if TYPE_CHECKING:
     from trayray.worker.connections import Connection
     from trayray.worker.execution import Executor
-
-#: What a generator that waits for its consumer is told to have been taken, so that it goes on.
-_ALL_TAKEN = 1 << 62
 
 
 class LoopTask(Protocol):
@@ -47,10 +45,11 @@ class Request:
 class CancelledCalls:
     """The cancelled calls of one worker."""
 
-    def __init__(self, executor: Executor) -> None:
+    def __init__(self, executor: Executor, region: CallRegions) -> None:
         self._executor = executor
         self._core = executor.core
-        self.region = MainRegion()
+        #: User code in the thread that executes calls.
+        self.region = region
         #: Those that have not ended. Changed under `Executor.lock`, or in the thread of an asynchronous actor.
         self.calls: dict[bytes, Request] = {}
         #: The `async def` task that the main thread runs, and its loop.
@@ -60,6 +59,11 @@ class CancelledCalls:
     def has_loop_task(self) -> bool:
         """Whether the main thread runs an ``async def`` task."""
         return self._loop_task is not None
+
+    def cancel_loop_task(self) -> bool:
+        """Cancel the ``async def`` task that the main thread runs; False if it runs none (loop thread)."""
+        loop_task = self._loop_task
+        return loop_task is not None and self._cancel_in_loop(loop_task[0])
 
     # --- requests (loop thread) ---
 
@@ -111,7 +115,7 @@ class CancelledCalls:
     def _take_step(self, task: bytes, step: Step) -> None:
         if step is not Step.INTERRUPT:
             return
-        self._executor.flows.consumed(task, _ALL_TAKEN)
+        self._executor.flows.consumed(task, EVERYTHING)
         pooled = self._executor.pooled.get(task)
         if pooled is not None:
             if pooled.region.want():

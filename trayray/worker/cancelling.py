@@ -63,6 +63,22 @@ class Region(Protocol):
         ...
 
 
+class CallRegions(Region, Protocol):
+    """User code of one call after the other, in the thread that executes them."""
+
+    def want(self, task: bytes) -> bool:
+        """Interrupt a call that has not `ended`; `interrupt` follows, unless it is wanted already (loop)."""
+        ...
+
+    async def interrupt(self, task: bytes) -> None:
+        """Go on until the call is in user code and has been interrupted there, or has ended (loop)."""
+        ...
+
+    def ended(self, task: bytes) -> None:
+        """The call has left user code for good."""
+        ...
+
+
 class MainRegion:
     """User code in the main thread."""
 

@@ -15,6 +15,7 @@ hand work over through `CoreWorker.call_soon` and `CoreWorker.submit`, and wait 
 
 from __future__ import annotations
 
+import contextvars
 import socket
 import threading
 from collections import deque
@@ -66,7 +67,7 @@ from trayray.worker.actor_creation import Creations
 from trayray.worker.arena_mapping import ArenaMapping
 from trayray.worker.call_sites import recorder as call_site_recorder
 from trayray.worker.cancel_ladder import Cancellations
-from trayray.worker.current import Running
+from trayray.worker.current import Running, this_member
 from trayray.worker.driver_output import LinePrinter
 from trayray.worker.metrics import recorder
 from trayray.worker.objects import Objects
@@ -113,8 +114,19 @@ class CoreWorker:
     welcome: Welcome
     node: Link[NodeMessage]
     _clock: trio.abc.Clock
+    #: The job is being finished: what belongs to it ends.
+    finishing: bool = False
 
-    def __init__(self, config: CoreConfig, *, network: NodeNetwork, random_base: int, print_logs: bool = True) -> None:
+    def __init__(
+        self,
+        config: CoreConfig,
+        *,
+        network: NodeNetwork,
+        random_base: int,
+        print_logs: bool = True,
+        gcs: GcsClient | None = None,
+    ) -> None:
+        """``gcs``: how the GCS is asked, if not over the control channel."""
         self.config = config
         self.address = socket_name(config.worker_id)
         self.network = network
@@ -133,7 +145,7 @@ class CoreWorker:
         self.call_sites = self.references.call_sites = call_site_recorder()
         self.objects = Objects(self)
         self.waits = Waits(self)
-        self._gcs: GcsClient | None = None
+        self._gcs = gcs
         self._explaining: Explaining | None = None
         self.peers = Peers(self)
         self.tasks = TaskSubmitter(self)
@@ -160,6 +172,8 @@ class CoreWorker:
         self._token: trio.lowlevel.TrioToken | None = None
         self._thread: int | None = None
         self._failure: BaseException | None = None
+        #: What the loop calls for this core worker is called in it, where the loop serves others too.
+        self._context: contextvars.Context | None = None
         self._stop = trio.Event()
         #: Nothing has a deadline: the timer sleeps until `flush` sets the event.
         self._timer_sleeps = False
@@ -171,8 +185,6 @@ class CoreWorker:
         self.cleanup_seconds = shutdown_seconds()
         #: What the node grants the job's workers to clean up (seconds).
         self._job_ends_within = 0.0
-        #: The job is being finished: what belongs to it ends.
-        self.finishing = False
         #: The job has been finished, or the loop has ended; the second for tasks of the loop.
         self.ended = threading.Event()
         self._job_over = trio.Event()
@@ -318,7 +330,7 @@ class CoreWorker:
         token = self._token
         if token is not None:
             try:
-                token.run_sync_soon(self._drain)
+                token.run_sync_soon(self._drain_here)
             except trio.RunFinishedError:
                 self._refuse()
 
@@ -326,6 +338,14 @@ class CoreWorker:
         """Called by finalizers, in any thread at any moment: where nothing is reported any more, nothing is done."""
         if self.closed is None:
             self._wake()
+
+    def _drain_here(self) -> None:
+        """`_drain` for the loop's entry queue, whose context is nobody's: what follows belongs to this core worker."""
+        context = self._context
+        if context is None:
+            self._drain()
+        else:
+            context.run(self._drain)
 
     def _drain(self) -> None:
         """Everything that other threads have handed over since; in the loop's thread."""
@@ -628,6 +648,8 @@ async def run_core_worker(core: CoreWorker, *, task_status: trio.TaskStatus[None
     """
     core._thread = threading.get_ident()
     core._clock = trio.lowlevel.current_clock()
+    if this_member() is not None:
+        core._context = contextvars.copy_context()
     welcome, descriptor, link = await core.network.join(NODE, core.config.role)
     core.welcome, core.node = welcome, link
     core.assign_job(welcome.job)

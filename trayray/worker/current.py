@@ -1,6 +1,8 @@
 """The core worker of this process, and what the running code is: driver, task or actor method.
 
-The only global state of the runtime. Not here: how a core worker is started (``api.session``, ``worker.main``).
+The only global state of the runtime. Where several members of a cluster live in one process (the in-process mode), each
+runs in a context of its own that says which one it is (`Member`).
+Not here: how a core worker is started (``api.session``, ``worker.main``, ``node.worker_threads``).
 """
 
 from __future__ import annotations
@@ -23,8 +25,37 @@ _core: CoreWorker | None = None
 _forked = False
 
 
+@attrs.define(eq=False)
+class Member:
+    """One of several members of a cluster in this process: a worker whose code runs in threads."""
+
+    core: CoreWorker
+    #: The actor that it has become.
+    actor: ActorSelf | None = None
+
+
+#: Whose code the current thread or coroutine executes: None for the driver's. The variable itself is None in processes
+#: that have never had but one member, which are nearly all.
+_members: contextvars.ContextVar[Member | None] | None = None
+
+
+def become(member: Member) -> None:
+    """What the current context executes from now on, and what is started from it, is ``member``'s."""
+    global _members
+    if _members is None:
+        _members = contextvars.ContextVar("trayray_member", default=None)
+    _members.set(member)
+
+
+def this_member() -> Member | None:
+    """The member whose code this is; None for the driver's, and in a process that has one member."""
+    return None if _members is None else _members.get()
+
+
 def core_worker() -> CoreWorker | None:
-    """This process's core worker, None while it belongs to no cluster."""
+    """The core worker of the calling code, None while it belongs to no cluster."""
+    if _members is not None and (member := _members.get()) is not None:
+        return member.core
     return _core
 
 
@@ -50,11 +81,13 @@ def check_not_forked() -> None:
 
 
 def _leave_to_parent() -> None:
-    global _core, _forked
+    global _core, _forked, _members
+    member, _members = this_member(), None
     core, _core = _core, None
-    if core is not None:
-        _forked = True
-        core.forked()
+    for each in (core, None if member is None else member.core):
+        if each is not None:
+            _forked = True
+            each.forked()
 
 
 os.register_at_fork(after_in_child=_leave_to_parent)
@@ -119,11 +152,17 @@ _actor: ActorSelf | None = None
 
 
 def actor_self() -> ActorSelf | None:
-    """The actor that this process is, None in drivers and task workers."""
+    """The actor that the calling code is part of, None in drivers and task workers."""
+    if _members is not None and (member := _members.get()) is not None:
+        return member.actor
     return _actor
 
 
 def set_actor_self(actor: ActorSelf) -> None:
-    """This process has become ``actor``."""
+    """The calling worker has become ``actor``."""
     global _actor
-    _actor = actor
+    member = this_member()
+    if member is None:
+        _actor = actor
+    else:
+        member.actor = actor

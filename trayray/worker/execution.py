@@ -37,7 +37,7 @@ from trayray.wire.messages import (
 )
 from trayray.worker.calls import Call, Target
 from trayray.worker.cancelled_calls import CancelledCalls
-from trayray.worker.cancelling import Region, Steps, may_be_interrupted
+from trayray.worker.cancelling import CallRegions, MainRegion, Region, Steps, may_be_interrupted
 from trayray.worker.closing_calls import close_in_thread, open_children, with_status
 from trayray.worker.connections import Connection, PooledCall
 from trayray.worker.current import actor_self, running
@@ -70,15 +70,19 @@ class Executor:
     """What a worker's main thread does."""
 
     leaving: Leaving
+    #: How what runs is shown: as the process's title, and before its lines of output.
+    show_title = staticmethod(set_title)
+    show_source = staticmethod(set_output_name)
 
-    def __init__(self, core: CoreWorker) -> None:
+    def __init__(self, core: CoreWorker, region: CallRegions | None = None) -> None:
+        """``region``: user code in the calling thread, if that is not the process's main thread."""
         self.core = core
         core.executor = self
         #: Guards `queue`, reading from connections, and held replies.
         self.lock = threading.RLock()
         self.queue: deque[tuple[Connection, Push]] = deque()
         self.connections: dict[int, Connection] = {}
-        self.cancelled = CancelledCalls(self)
+        self.cancelled = CancelledCalls(self, MainRegion() if region is None else region)
         #: What the main thread took out of the queue last, until it has ended. Guarded by the lock.
         self.taken: tuple[Connection, Push] | None = None
         self._main_thread = threading.get_ident()
@@ -122,18 +126,27 @@ class Executor:
         self.core.nursery.start_soon(connection.link.run)
         self._poller.register(connection.link.fileno(), select.EPOLLIN | select.EPOLLRDHUP)
 
-    def become_async(self, executor: AsyncExecutor, token: trio.lowlevel.TrioToken) -> list[Connection]:
-        """The main thread runs a loop from now on, which serves the connections: those there are (main thread)."""
+    def become_async(
+        self, executor: AsyncExecutor, token: trio.lowlevel.TrioToken
+    ) -> tuple[list[Connection], list[Callable[[], None]]]:
+        """The main thread runs a loop from now on, which serves the connections (main thread).
+
+        Returns:
+            Those there are, and the orders that the loop has to carry out first.
+        """
         with self.lock:
             self._async = executor, token
-            return list(self.connections.values())
+            orders = list(self._orders)
+            self._orders.clear()
+            return list(self.connections.values()), orders
 
     def order(self, work: Callable[[], None]) -> None:
         """Have the main thread do ``work`` before its next call."""
-        if self._async is not None:
-            self._async[1].run_sync_soon(self._async[0].carry_out, work)
-            return
-        self._orders.append(work)
+        with self.lock:
+            if self._async is not None:
+                self._async[1].run_sync_soon(self._async[0].carry_out, work)
+                return
+            self._orders.append(work)
         self._wake_main_thread()
 
     def reclaim(self, address: str) -> None:
@@ -320,14 +333,14 @@ class Executor:
             return call.cancelled(Step.PENDING)
         state = call.running
         token = running.set(state)
-        set_title(state.name)
+        self.show_title(state.name)
         if actor_self() is None:
             self.core.omp_threads.follow(state.resources)
             define = call.target.define
             if define.placement_group or self.core.captured:
                 state.placement_group = define.placement_group
                 self.core.capture(define.placement_group if define.captures else b"")
-            set_output_name(state.name)
+            self.show_source(state.name)
         started = time.time()
         try:
             done, ok = self._outcome(call, send, region)
@@ -375,10 +388,17 @@ class Executor:
             kwargs = with_status(call, kwargs, send)
         if call.push.window:
             with self.streams.open(call, send, self._current) as stream:
-                return self._finish(call, region.run(call.push.task, function, (stream, *args), kwargs), send, region)
-        result = region.run(call.push.task, function, args, kwargs)
+                return self._finish(call, self._begin(call, function, (stream, *args), kwargs, region), send, region)
+        result = self._begin(call, function, args, kwargs, region)
         del args, kwargs
         return self._finish(call, result, send, region)
+
+    @staticmethod
+    def _begin(call: Call, function: Callable[..., Any], args: Any, kwargs: dict[str, Any], region: Region) -> Any:
+        if call.target.define.kind == ASYNC_TASK:
+            # It runs nothing yet. An interruption here would lose the coroutine, of which Python tells.
+            return function(*args, **kwargs)
+        return region.run(call.push.task, function, args, kwargs)
 
     def _finish(self, call: Call, result: Any, send: Send, region: Region) -> Done:
         define = call.target.define
@@ -500,7 +520,11 @@ class Executor:
     def use_threads(self, max_concurrency: int, groups: dict[str, int]) -> None:
         """Run calls in pools of threads from now on: one pool a concurrency group."""
         for name, size in {"": max_concurrency, **groups}.items():
-            self._pools[name] = ThreadPoolExecutor(size, thread_name_prefix=f"ray-{name or 'default'}")
+            self._pools[name] = self._new_pool(size, f"ray-{name or 'default'}")
+
+    @staticmethod
+    def _new_pool(size: int, name: str) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(size, thread_name_prefix=name)
 
 
 def _raise(request: ExitRequested) -> NoReturn:

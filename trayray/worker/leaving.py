@@ -80,16 +80,19 @@ class Leaving:
         return (
             self._begun
             or self._hook() is not None
-            or atexit._ncallbacks() > self._own_handlers
+            or self._has_exit_handlers()
             or self._executor.calls_in_loop() > 0
             or self._executor.cancelled.has_loop_task  # whose coroutines are on no stack while they wait
             or any(_has_blocks(frame) for frame in self._frames_of_calls())
         )
 
+    def _has_exit_handlers(self) -> bool:
+        return atexit._ncallbacks() > self._own_handlers
+
     def _frames_of_calls(self) -> Iterator[FrameType]:
         """Where the threads that execute calls are; those of other threads are not known to end."""
         threads = {self._thread, *(call.thread for call in list(self._executor.pooled.values()))}
-        return (frame for thread, frame in sys._current_frames().items() if thread in threads)
+        return (frame for thread in threads if (frame := frame_of(thread)) is not None)
 
     def ordered(self, order: Exit) -> None:
         """The node tells this process to leave."""
@@ -107,8 +110,11 @@ class Leaving:
             delay = max(delay, _LOOP_SECONDS)
         await trio.sleep(delay)
         while not (self._begun or self._interrupted):
-            signal.pthread_kill(self._thread, _SIGNAL)
+            self._reach_thread()
             await trio.sleep(_REPEAT_SECONDS)
+
+    def _reach_thread(self) -> None:
+        signal.pthread_kill(self._thread, _SIGNAL)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         """Raise KeyboardInterrupt in user code, once; the signal is repeated when it comes at another moment."""
@@ -179,8 +185,7 @@ class Leaving:
             _join(threads, lambda: self.remaining(PATIENCE))
         for pool in pools:
             pool.shutdown(wait=False, cancel_futures=True)
-        frames = sys._current_frames()
-        busy = {call.thread for call in list(self._executor.pooled.values()) if _has_blocks(frames.get(call.thread))}
+        busy = {call.thread for call in list(self._executor.pooled.values()) if _has_blocks(frame_of(call.thread))}
         for thread in busy:
             interrupt_thread(thread)
         _join((thread for thread in threads if thread.ident in busy), lambda: self.remaining(CALLS_SHARE))
@@ -250,6 +255,14 @@ def _raise(end: BaseException) -> None:
 def _join(threads: Iterable[threading.Thread], remaining: Callable[[], float]) -> None:
     for thread in threads:
         thread.join(remaining())
+
+
+def frame_of(thread: int) -> FrameType | None:
+    """Where a thread is; None when it has ended.
+
+    Nobody keeps the frames of all threads, among which is his own: what their variables hold would live on in a cycle.
+    """
+    return sys._current_frames().get(thread)
 
 
 def interrupt_thread(thread: int) -> None:

@@ -42,12 +42,13 @@ from trayray.wire.messages import (
 from trayray.wire.serialization import serialize
 from trayray.worker.breakpoints import breakpoint_hook
 from trayray.worker.calls import Call, Target
+from trayray.worker.cancelling import MainRegion
 from trayray.worker.core_worker import CoreConfig, CoreWorker, run_core_worker
 from trayray.worker.current import ActorSelf, set_actor_self, set_core_worker
 from trayray.worker.execution import Executor
 from trayray.worker.exits import ExitRequested, exit_request
 from trayray.worker.leaving import Leaving, calls_user_code
-from trayray.worker.output import redirect_output, set_output_name
+from trayray.worker.output import redirect_output
 from trayray.worker.process_title import set_title
 from trayray.worker.ray_alias import install_alias
 
@@ -56,42 +57,12 @@ _decode_job = msgspec.msgpack.Decoder(JobConfig)
 
 
 class Worker:
-    """One worker process."""
+    """One worker: what it does on orders from its node, wherever it runs."""
 
-    def __init__(self, config: CoreConfig, network: NodeNetwork, settings: WorkerSettings) -> None:
-        self.core = CoreWorker(config, network=network, random_base=int.from_bytes(os.urandom(8), "little"))
-        self.executor = Executor(self.core)
-        self.core.on_message = self._handle
-        self.leaving = self.executor.leaving = Leaving(self.core, self.executor, settings)
-        self._ready = threading.Event()
-
-    def run(self) -> int:
-        """Serve until the end; the process's exit code."""
-        thread = threading.Thread(target=self._run_loop, name="trayray-loop", daemon=True)
-        thread.start()
-        self._ready.wait()
-        set_core_worker(self.core)
-        _answer_before_exit(self.executor)
-        self.executor.cancelled.region.install()
-        self.leaving.install()
-        end = self.executor.run()
-        self.leaving.clean_up(end)
-        return end.code
-
-    def _run_loop(self) -> None:
-        async def main() -> None:
-            async with trio.open_nursery() as nursery:
-                await nursery.start(run_core_worker, self.core)
-                self._ready.set()
-
-        try:
-            trio.run(main)
-        except BaseException:
-            traceback.print_exc()
-            sys.stderr.flush()
-        finally:
-            # The node is gone or has closed the link: a worker has nobody to work for.
-            os._exit(1)
+    def __init__(self, core: CoreWorker, executor: Executor, leaving: Leaving) -> None:
+        self.core, self.executor = core, executor
+        self.leaving = executor.leaving = leaving
+        core.on_message = self._handle
 
     # --- orders from the node (loop thread) ---
 
@@ -125,21 +96,14 @@ class Worker:
         core.runtime_env = config.runtime_env
         core.detaches_actors = config.detaches_actors
         core.code_search_path = config.code_search_path
-        if config.as_ray:
-            install_alias()
-        core.omp_threads.driver_setting = config.omp_num_threads
-        for entry in reversed(config.sys_path):
-            if entry not in sys.path:
-                sys.path.insert(0, entry)
-        try:
-            os.chdir(config.cwd)
-        except OSError as error:
-            sys.stderr.write(f"the driver's working directory {config.cwd!r} cannot be entered: {error}\n")
-        os.environ.update(config.runtime_env.get("env_vars", {}))
+        self.change_process(config)
+
+    def change_process(self, config: JobConfig) -> None:
+        """Make the process that the worker lives in fit for the job."""
 
     def _become(self, spec: ActorSpec, restarted: bool) -> None:
-        set_title(spec.class_name)
-        set_output_name(spec.class_name)
+        self.executor.show_title(spec.class_name)
+        self.executor.show_source(spec.class_name)
         if spec.is_async:
             from trayray.worker.async_execution import AsyncExecutor
 
@@ -192,6 +156,58 @@ class Worker:
         core.to_node([ActorStarted(spec.actor)])
 
 
+class WorkerProcess(Worker):
+    """A worker that is a process."""
+
+    def __init__(self, config: CoreConfig, network: NodeNetwork, settings: WorkerSettings) -> None:
+        core = CoreWorker(config, network=network, random_base=int.from_bytes(os.urandom(8), "little"))
+        self._region = MainRegion()
+        executor = Executor(core, self._region)
+        super().__init__(core, executor, Leaving(core, executor, settings))
+        self._ready = threading.Event()
+
+    def run(self) -> int:
+        """Serve until the end; the process's exit code."""
+        thread = threading.Thread(target=self._run_loop, name="trayray-loop", daemon=True)
+        thread.start()
+        self._ready.wait()
+        set_core_worker(self.core)
+        _answer_before_exit(self.executor)
+        self._region.install()
+        self.leaving.install()
+        end = self.executor.run()
+        self.leaving.clean_up(end)
+        return end.code
+
+    def _run_loop(self) -> None:
+        async def main() -> None:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(run_core_worker, self.core)
+                self._ready.set()
+
+        try:
+            trio.run(main)
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            # The node is gone or has closed the link: a worker has nobody to work for.
+            os._exit(1)
+
+    def change_process(self, config: JobConfig) -> None:
+        if config.as_ray:
+            install_alias()
+        self.core.omp_threads.driver_setting = config.omp_num_threads
+        for entry in reversed(config.sys_path):
+            if entry not in sys.path:
+                sys.path.insert(0, entry)
+        try:
+            os.chdir(config.cwd)
+        except OSError as error:
+            sys.stderr.write(f"the driver's working directory {config.cwd!r} cannot be entered: {error}\n")
+        os.environ.update(config.runtime_env.get("env_vars", {}))
+
+
 def _answer_before_exit(executor: Executor) -> None:
     """``os._exit`` in user code leaves at once, but calls that have ended before are answered."""
     worker, leave = os.getpid(), os._exit
@@ -222,4 +238,4 @@ def run_worker(config: CoreConfig, sockets: Path, settings: WorkerSettings) -> i
     faulthandler.enable(file=2, all_threads=False)  # the crash report shows the thread that crashed
     set_title("IDLE")
     sys.breakpointhook = breakpoint_hook
-    return Worker(config, UnixNetwork(sockets, config.token, config.worker_id), settings).run()
+    return WorkerProcess(config, UnixNetwork(sockets, config.token, config.worker_id), settings).run()

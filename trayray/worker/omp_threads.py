@@ -16,3 +16,10 @@ class OmpThreads:
         wanted = self.driver_setting or str(max(1, int(resources.get("CPU", 1))))
         if wanted != self._shown:
             self._shown = os.environ["OMP_NUM_THREADS"] = wanted
+
+
+class SharedEnvironment(OmpThreads):
+    """The environment is not the worker's alone: the variable stays as it is."""
+
+    def follow(self, resources: dict[str, float]) -> None:
+        """See `OmpThreads.follow`."""

@@ -19,6 +19,9 @@ from trayray.worker.closing_async import closing_async
 
 Send = Callable[[list[Any]], None]
 
+#: More values than any generator yields: one that waits for its consumer goes on when it is told of so many.
+EVERYTHING = 1 << 62
+
 
 class Flow:
     """How far one generator may run ahead of its consumer (``_generator_backpressure_num_objects``)."""
@@ -58,6 +61,11 @@ class Flows:
         flow = self._flows.get(task)
         if flow is not None:
             flow.consumed(taken)
+
+    def let_all_go(self) -> None:
+        """Nobody consumes anything any more: generators that wait shall notice."""
+        for flow in list(self._flows.values()):
+            flow.consumed(EVERYTHING)
 
     def open(self, call: Call) -> Flow:
         """How far the generator of ``call`` may run ahead; the same each time that it is repeated."""

@@ -63,10 +63,13 @@ if TYPE_CHECKING:
     )
     from trayray.native.actors import open_actor
     from trayray.native.calls import call, time_left
+    from trayray.native.child_spec import ChildSpec, SupervisorSpec
     from trayray.native.cluster import connect, open_cluster
     from trayray.native.completion import as_completed
     from trayray.native.nursery import open_nursery
     from trayray.native.streams import open_stream
+    from trayray.native.supervise import supervise
+    from trayray.native.supervisor import open_supervisor
     from trayray.runtime_context import (
         RESTORE_WORKER_MODE,
         SCRIPT_MODE,
@@ -95,8 +98,11 @@ _HOMES = {
     "trayray.native.calls": "call time_left",
     "trayray.native.cluster": "connect open_cluster",
     "trayray.native.completion": "as_completed",
+    "trayray.native.child_spec": "ChildSpec SupervisorSpec",
     "trayray.native.nursery": "open_nursery",
     "trayray.native.streams": "open_stream",
+    "trayray.native.supervise": "supervise",
+    "trayray.native.supervisor": "open_supervisor",
     "trayray.runtime_context": "RESTORE_WORKER_MODE SCRIPT_MODE SPILL_WORKER_MODE WORKER_MODE get_runtime_context",
     "trayray.worker.generators": "DynamicObjectRefGenerator ObjectRefGenerator",
     "trayray.worker.references": "ObjectRef",
@@ -149,6 +155,7 @@ __all__ = (
     "ActorHandle",
     "ActorID",
     "BlockingStream",
+    "ChildSpec",
     "ClusterID",
     "DynamicObjectRefGenerator",
     "FunctionID",
@@ -160,6 +167,7 @@ __all__ = (
     "ObjectRefGenerator",
     "PlacementGroupID",
     "Stream",
+    "SupervisorSpec",
     "TaskID",
     "UniqueID",
     "WorkerID",
@@ -194,11 +202,13 @@ __all__ = (
     "open_cluster",
     "open_nursery",
     "open_stream",
+    "open_supervisor",
     "put",
     "remote",
     "remote_function",
     "runtime_context",
     "shutdown",
+    "supervise",
     "task",
     "time_left",
     "timeline",

@@ -392,6 +392,47 @@ class OufOfBandObjectRefSerializationException(RayError):
     """Raised when an ObjectRef is pickled outside of tasks and objects although that is forbidden. Ray spells it so."""
 
 
+# ---------------------------------------------------------------- supervision
+
+
+class SupervisionError(RayError):
+    """Raised when a supervisor cannot do what it was asked for.
+
+    ``refusal`` says why: "not found", "running", "restarting", "already started", "already present", "start failed",
+    "simple_one_for_one", "the supervisor ends"; empty for the subclasses. ``causes`` are what ended its children, where
+    that is the reason, oldest first; they are the ``__cause__`` too.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        supervisor: str = "",
+        child: str = "",
+        refusal: str = "",
+        causes: tuple[BaseException, ...] = (),
+    ) -> None:
+        super().__init__(message, supervisor, child, refusal, causes)
+        self.message = message
+        self.supervisor = supervisor
+        self.child = child
+        self.refusal = refusal
+        self.causes = causes
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class SupervisorGaveUpError(SupervisionError):
+    """Raised when a supervisor's children were restarted more often than its ``intensity`` allows.
+
+    ``child`` is the one whose end was too much.
+    """
+
+
+class SupervisorStartError(SupervisionError):
+    """Raised when a child could not be started with its supervisor: those before it were stopped again."""
+
+
 # ---------------------------------------------------------------- placement, environment, channels
 
 

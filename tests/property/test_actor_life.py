@@ -47,6 +47,8 @@ class Facts:
     crashes: int = 0
     ended: bool = False  # something happened that no actor of its kind survives
     before: State = State.PENDING
+    parked: str = ""  # how it has ended, while its supervisor thinks about it
+    failed: bool = False  # its constructor has raised, in its process at present
 
 
 @dataclass
@@ -57,6 +59,8 @@ class Process:
     actor_id: bytes
     told: bool = False
     waits: bool = False
+    left: bool = False  # said so itself
+    stopped: bool = False  # by its supervisor: it is not the actor's process any more
 
 
 class ActorsAgainstWorld(RuleBasedStateMachine):
@@ -140,6 +144,7 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
         max_restarts=st.sampled_from([0, 1, 1, 2, -1]),
         get_if_exists=st.booleans(),
         ready=st.booleans(),
+        supervised=st.booleans(),
     )
     def register(
         self,
@@ -152,11 +157,13 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
         max_restarts: int,
         get_if_exists: bool,
         ready: bool,
+        supervised: bool,
     ) -> None:
         actor_id = self.draw_actor(data) if again else bytes([len(self.table.actors)])
         known = self.table.actors.get(actor_id)
         holders = [a for a in self.reachable() if name and (a.namespace, a.name) == (namespace, name)]
         new = Actor(actor_id, name, namespace, "Class", JOBS[owner], OWNERS[owner], detached, max_restarts, b"handle")
+        new.supervised = supervised
         if known is None and holders and not get_if_exists:
             with pytest.raises(NameTaken, match=f"'{name}' already exists"):
                 self.table.register(new, get_if_exists=False)
@@ -181,7 +188,7 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
     def create(self, actor_id: bytes) -> None:
         facts = self.facts[actor_id]
         actions = self.table.create(actor_id, b"spec", *NEEDS)
-        assert actions == ([] if facts.created or facts.ended else [Place(actor_id)])
+        assert actions == ([] if facts.created or facts.ended or facts.parked else [Place(actor_id)])
         facts.created = True
         self.carry_out(actions)
 
@@ -235,7 +242,8 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
         actor = self.table.actors[process.actor_id]
         if actor.state in (State.PENDING, State.RESTARTING) and self.processes.get(actor.worker) is process:
             process.told = True  # it leaves
-            self.facts[process.actor_id].ended = True
+            self.facts[process.actor_id].failed = True
+            self.facts[process.actor_id].ended |= not actor.supervised
             self.carry_out(self.table.failed(process.actor_id, b"error"))
 
     @precondition(lambda self: self.processes)
@@ -246,9 +254,11 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
         facts, actor = self.facts[process.actor_id], self.table.actors[process.actor_id]
         if process.waits:
             facts.ended = True
-        elif not facts.ended:
+        elif not facts.ended and not process.stopped:
             facts.crashes += 1
-            facts.ended = 0 <= actor.max_restarts < facts.crashes
+            facts.ended = 0 <= actor.max_restarts < facts.crashes and not actor.supervised
+            if actor.supervised:
+                facts.parked = "normal" if process.left and not facts.failed else "abnormal"
         self.carry_out(self.table.worker_gone(worker, f"{worker!r} crashed"))
         assert self.table.worker_gone(worker, "again") == []
 
@@ -257,8 +267,46 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
     def a_process_leaves_on_purpose(self, data: st.DataObject) -> None:
         worker = self.draw_process(data)
         process = self.processes[worker]
-        process.told = self.facts[process.actor_id].ended = True
+        facts = self.facts[process.actor_id]
+        process.told = process.left = True
+        if not process.stopped:
+            facts.ended |= not self.table.actors[process.actor_id].supervised or process.waits
         self.carry_out(self.table.exiting(worker, "it left"))
+
+    # --- supervision ---
+
+    @precondition(lambda self: any(actor.supervised for actor in self.reachable()))
+    @rule(data=st.data())
+    def its_supervisor_stops_it(self, data: st.DataObject) -> None:
+        actor_id = data.draw(st.sampled_from(sorted(a.actor_id for a in self.reachable() if a.supervised)))
+        facts, worker = self.facts[actor_id], self.table.actors[actor_id].worker
+        self.carry_out(self.table.park(actor_id, "stopped by its supervisor"))
+        if facts.parked:
+            return
+        if worker:
+            self.processes[worker].stopped = self.processes[worker].told = True
+        facts.parked = "stopped"
+        facts.crashes += 1
+
+    @precondition(lambda self: any(facts.parked for facts in self.facts.values()))
+    @rule(data=st.data())
+    def its_supervisor_starts_it_again(self, data: st.DataObject) -> None:
+        actor_id = data.draw(st.sampled_from(sorted(i for i, facts in self.facts.items() if facts.parked)))
+        facts = self.facts[actor_id]
+        actions = self.table.resume(actor_id)
+        assert actions == ([Place(actor_id)] if facts.created and not facts.ended else [])
+        self.carry_out(actions)
+        self.seen[actor_id] = self.view(actor_id)  # its error is not wanted any more, nor published
+        facts.parked, facts.failed = "", False
+
+    @precondition(lambda self: self.living())
+    @rule(data=st.data(), graceful=st.booleans())
+    def its_creator_ends_it(self, data: st.DataObject, graceful: bool) -> None:
+        actor_id = self.draw_actor(data)
+        ending = self.table.actors[actor_id].ending
+        self.carry_out(self.table.end(actor_id, graceful=graceful, reason="ended"), in_good_order=graceful)
+        if not ending:
+            self.facts[actor_id].ended = True
 
     # --- ends ---
 
@@ -267,8 +315,15 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
     def kill(self, data: st.DataObject, no_restart: bool) -> None:
         actor_id = self.draw_actor(data)
         self.carry_out(self.table.kill(actor_id, no_restart=no_restart, reason="killed"))
-        if actor_id in self.facts and no_restart:
-            self.facts[actor_id].ended = True
+        facts, actor = self.facts.get(actor_id), self.table.actors.get(actor_id)
+        if facts is None or actor is None or facts.ended:
+            return
+        if actor.supervised and facts.created and not actor.ending:
+            if not actor.worker and not facts.parked:
+                facts.parked = "abnormal"
+                facts.crashes += 1
+        else:
+            facts.ended |= no_restart
 
     @rule(data=st.data())
     def the_last_handle_goes(self, data: st.DataObject) -> None:
@@ -323,6 +378,10 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
         for actor_id, facts in self.facts.items():
             actor = self.table.actors[actor_id]
             assert (actor.state is State.DEAD) == facts.ended
+            if actor.supervised:
+                assert actor.restarts == facts.crashes
+                assert actor.parked == ("" if facts.ended else facts.parked)
+                continue
             assert actor.restarts == facts.crashes - (facts.ended and 0 <= actor.max_restarts < facts.crashes)
             assert actor.max_restarts < 0 or actor.restarts <= actor.max_restarts
 
@@ -349,7 +408,7 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
     def living_actors_have_what_they_need_and_dead_ones_nothing(self) -> None:
         serving = {process.actor_id: worker for worker, process in self.processes.items() if not self.left(worker)}
         for actor_id, actor in self.table.actors.items():
-            wants = not self.facts[actor_id].ended and self.facts[actor_id].created
+            wants = not self.facts[actor_id].ended and self.facts[actor_id].created and not actor.parked
             assert (actor_id in self.looking) + (actor_id in serving) == wants
             assert actor.worker == serving.get(actor_id, b"")
         for process in self.processes.values():
@@ -358,7 +417,7 @@ class ActorsAgainstWorld(RuleBasedStateMachine):
 
     def left(self, worker: bytes) -> bool:
         """Whether the process is only on its way out; one killed to be restarted counts until it has ended."""
-        return self.facts[self.processes[worker].actor_id].ended
+        return self.facts[self.processes[worker].actor_id].ended or self.processes[worker].stopped
 
     def teardown(self) -> None:
         """When all owners and jobs have ended, only detached actors are left."""

@@ -24,7 +24,16 @@ HERE = Path(__file__).parent
 SHAPES = HERE.parents[1] / "trayray" / "api" / "shapes"
 
 #: What all of them can do by themselves.
-EVERYWHERE = ["calls.py", "graphs.py", "native.py", "streams.py", "utilities.py", "mistakes.py", "utility_mistakes.py"]
+EVERYWHERE = [
+    "calls.py",
+    "graphs.py",
+    "native.py",
+    "streams.py",
+    "supervision.py",
+    "utilities.py",
+    "mistakes.py",
+    "utility_mistakes.py",
+]
 #: What each checker reads. mypy cannot do all of it without the plugin, nor pyright without the stub.
 FILES = {
     "pyright": [*EVERYWHERE, "decorated_classes.py"],

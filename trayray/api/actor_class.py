@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from types import GenericAlias
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import attrs
 
@@ -63,6 +63,8 @@ def _calling(self: Any, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> No
     """A method that calls ``fn``, for its signature."""
 
 
+#: An option of `native.supervisor`'s own: the actor's supervisor in this process starts it again.
+SUPERVISED: Final = "_supervised"
 #: Signatures of the methods that every actor has.
 _IMPLICIT = {"__ray_ready__": _nullary, "__ray_terminate__": _nullary, "__ray_call__": _calling}
 
@@ -381,6 +383,7 @@ class ActorClass:
         if concurrency is None:
             concurrency = _ASYNC_CONCURRENCY if self._is_async else 1
         lifetime = options.get("lifetime")
+        supervised = bool(options.get(SUPERVISED))
         spec = ActorSpec(
             actor=actor_id,
             task=creation_task_id(actor_id),
@@ -396,7 +399,7 @@ class ActorClass:
             is_async=self._is_async,
             groups=_groups(options),
             resources=running.to_dict(),
-            max_restarts=options.get("max_restarts") or 0,
+            max_restarts=-1 if supervised else options.get("max_restarts") or 0,
             handle=b"",
             placement_group=b"" if scheduling is None else scheduling.group,
             captures=scheduling is not None and scheduling.captures,
@@ -410,6 +413,7 @@ class ActorClass:
             packed.args,
             [*(packed.refs or ()), *self._captured],
             scheduling,
+            supervised,
         )
 
     def _info(self, actor_id: bytes, options: dict[str, Any]) -> ActorInfo:

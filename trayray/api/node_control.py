@@ -53,6 +53,20 @@ def cluster_status(session: Session) -> ClusterStatus:
     return _converse(session, ask)
 
 
+def cluster_tree(session: Session) -> v1.Tree:
+    """The jobs of the cluster of ``session`` with their supervisors and actors.
+
+    Raises:
+        OSError: it cannot be reached, or does not answer in time.
+        RayError: it refuses to answer.
+    """
+
+    async def ask(channel: ControlChannel) -> v1.Tree:
+        return await channel.call(v1.GcsStub, v1.GcsStub.get_tree, v1.GetTreeRequest())
+
+    return _converse(session, ask)
+
+
 def request_shutdown(session: Session, reason: str) -> None:
     """Ask the node of ``session`` to end in good order; it is still about to when this returns.
 

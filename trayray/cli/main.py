@@ -10,6 +10,7 @@ from trayray.cli.run import Program, run
 from trayray.cli.start import start
 from trayray.cli.status import status
 from trayray.cli.stop import stop
+from trayray.cli.tree import tree
 from trayray.cli.typings import typings
 from trayray.cli.why import why
 from trayray.version import RAY_VERSION, __version__
@@ -33,6 +34,7 @@ def trayray() -> None:
       trayray start --head --num-cpus 4
       python first.py &  python second.py      # both say init(address="auto")
       trayray status
+      trayray tree --live                      # its jobs, supervisors and actors
       trayray stop
     """
 
@@ -43,6 +45,7 @@ trayray.add_command(run)
 trayray.add_command(start)
 trayray.add_command(status)
 trayray.add_command(stop)
+trayray.add_command(tree)
 trayray.add_command(typings)
 trayray.add_command(why)
 

@@ -5,6 +5,9 @@
                           v  |
                        RESTARTING        (while restarts are left)
 
+A supervised actor is never dead because its process has ended: it is parked, RESTARTING without looking for a worker,
+until its owner, which supervises it, has it started again or ends it for good.
+
 Events in, actions out; no I/O. Not here: leases and processes (``node.raylet``), calls (``worker.actor_calls``).
 """
 
@@ -70,6 +73,12 @@ class Actor:
     error: bytes = b""
     #: The worker in which it has died; empty when it had none.
     died_in: bytes = b""
+    #: Its owner decides what becomes of it when its process has ended.
+    supervised: bool = False
+    #: How a supervised actor has ended that waits for that: "normal", "abnormal" or "stopped". Empty for all others.
+    parked: str = ""
+    #: Why a supervised actor ends by itself, until its process is gone.
+    leaving: str = ""
     #: Actors are numbered in the order of their registration, from 1.
     number: int = 0
     #: Why it ends with others as soon as its turn comes; it lives until then. Empty for all others.
@@ -173,10 +182,10 @@ class ActorTable:
     ) -> list[Action]:
         """The constructor's arguments are ready."""
         actor = self.actors[actor_id]
-        if actor.state is not State.PENDING or actor.spec:
+        if actor.state is State.DEAD or actor.spec:
             return []
         actor.spec, actor.resources, actor.placement, actor.scheduling = spec, resources, placement, scheduling
-        return [Place(actor_id)]
+        return [] if actor.parked else [Place(actor_id)]
 
     def find(self, namespace: str, name: str) -> Actor | None:
         """The living actor of that name."""
@@ -188,7 +197,7 @@ class ActorTable:
     def placed(self, actor_id: bytes, worker: bytes, address: str) -> bool:
         """A worker runs the constructor; False when the actor has died meanwhile and the worker is not needed."""
         actor = self.actors[actor_id]
-        if actor.state not in (State.PENDING, State.RESTARTING):
+        if actor.state not in (State.PENDING, State.RESTARTING) or actor.parked:
             return False
         actor.worker, actor.address = worker, address
         return True
@@ -202,11 +211,14 @@ class ActorTable:
         return [Publish(actor_id)]
 
     def failed(self, actor_id: bytes, error: bytes) -> list[Action]:
-        """The constructor raised ``error`` (a payload), or its arguments did: it is not tried again."""
+        """The constructor raised ``error`` (a payload), or its arguments did: it is not tried again, but by a
+        supervisor when the process has ended."""
         actor = self.actors.get(actor_id)
         if actor is None or actor.state is State.DEAD:
             return []
         actor.error = error
+        if actor.supervised and actor.worker:
+            return [Publish(actor_id)]
         return self._die(actor, "its constructor raised an exception", end=None)
 
     def unplaceable(self, actor_id: bytes, reason: str, error: bytes) -> list[Action]:
@@ -234,6 +246,9 @@ class ActorTable:
         for actor in [a for a in self.actors.values() if a.worker == worker and a.state is not State.DEAD]:
             if actor.ending:
                 actions += self._die(actor, actor.ending, end=None)
+            elif actor.supervised:
+                regular = actor.leaving and not actor.error
+                actions += self._park(actor, actor.leaving or cause, "normal" if regular else "abnormal")
             elif actor.max_restarts < 0 or actor.restarts < actor.max_restarts:
                 actor.worker, actor.address = b"", ""
                 actor.restarts += 1
@@ -245,22 +260,52 @@ class ActorTable:
         return actions
 
     def exiting(self, worker: bytes, reason: str) -> list[Action]:
-        """The actor ends itself on purpose: it is not restarted."""
-        return [
-            action
-            for actor in list(self.actors.values())
-            if actor.worker == worker and actor.state is not State.DEAD
-            for action in self._die(actor, reason, end=None)
-        ]
+        """The actor ends itself on purpose: it is not restarted, but by a supervisor when the process has ended."""
+        actions: list[Action] = []
+        for actor in [a for a in self.actors.values() if a.worker == worker and a.state is not State.DEAD]:
+            if actor.supervised and not actor.ending:
+                actor.leaving = reason
+            else:
+                actions += self._die(actor, reason, end=None)
+        return actions
+
+    # --- supervision ---
+
+    def park(self, actor_id: bytes, reason: str) -> list[Action]:
+        """Its supervisor stops a supervised actor: `resume` or `end` follows. Ending its process is the caller's."""
+        actor = self.actors.get(actor_id)
+        if actor is None or actor.state is State.DEAD or actor.ending or actor.parked:
+            return []
+        return self._park(actor, reason, "stopped")
+
+    def resume(self, actor_id: bytes) -> list[Action]:
+        """Its supervisor has a parked actor started again."""
+        actor = self.actors.get(actor_id)
+        if actor is None or not actor.parked:
+            return []
+        actor.parked, actor.error = "", b""
+        return [Place(actor_id)] if actor.spec else []
+
+    def _park(self, actor: Actor, cause: str, how: str) -> list[Action]:
+        looks = actor.spec and not actor.worker
+        actor.died_in = actor.worker
+        actor.worker, actor.address, actor.leaving = b"", "", ""
+        actor.restarts += 1
+        self._move(actor, State.RESTARTING)
+        actor.cause, actor.parked = cause, how
+        return [*([Unplace(actor.actor_id)] if looks else []), Publish(actor.actor_id)]
 
     # --- ends ---
 
     def kill(self, actor_id: bytes, *, no_restart: bool, reason: str) -> list[Action]:
-        """End the actor's process at once; without ``no_restart`` that counts as a crash."""
+        """End the actor's process at once; without ``no_restart``, or under a supervisor, that counts as a crash."""
         actor = self.actors.get(actor_id)
         if actor is None or actor.state is State.DEAD:
             return []
-        if no_restart:
+        if actor.supervised and actor.spec and not actor.ending:
+            if not actor.worker and not actor.parked:
+                return self._park(actor, reason, "abnormal")
+        elif no_restart:
             return self._die(actor, reason, end=False)
         return [EndWorker(actor.worker, False, reason)] if actor.worker else []
 
@@ -338,12 +383,12 @@ class ActorTable:
         if actor.worker:
             if end is not None:
                 actions.append(EndWorker(actor.worker, end, reason))
-        elif actor.spec:
+        elif actor.spec and not actor.parked:
             actions.append(Unplace(actor.actor_id))
         self._move(actor, State.DEAD)
         actor.cause = f"The actor {actor.class_name} ({actor.actor_id.hex()}) is dead: {reason}."
-        actor.died_in = actor.worker
-        actor.worker, actor.address, actor.spec = b"", "", b""
+        actor.died_in = actor.worker or actor.died_in
+        actor.worker, actor.address, actor.spec, actor.parked, actor.leaving = b"", "", b"", "", ""
         self._release_name(actor)
         return [*actions, Publish(actor.actor_id)]
 
@@ -372,3 +417,5 @@ class ActorTable:
             assert actor.state is not State.DEAD or not actor.worker
             assert actor.state is not State.ALIVE or actor.worker
             assert not actor.ending or actor.worker or actor.state is State.DEAD
+            assert not actor.parked or (actor.supervised and actor.state is State.RESTARTING and not actor.worker)
+            assert not actor.leaving or (actor.supervised and actor.worker)

@@ -139,6 +139,7 @@ def _registration(creation: Creation, ready: bool) -> v1.RegisterActorRequest:
         get_if_exists=creation.get_if_exists,
         max_restarts=spec.max_restarts,
         handle=spec.handle,
+        supervised=creation.supervised,
         creation=_creation_request(creation) if ready else None,
     )
 

@@ -196,6 +196,15 @@ class Gcs:
         self.carry_out(action for action in actions if not isinstance(action, EndWorker))
         return actor.worker or actor.died_in
 
+    def park_actor(self, actor_id: bytes, reason: str) -> bytes:
+        """Its supervisor stops an actor; the worker that it has had, which is to end. Empty for none."""
+        self.carry_out(self.actors.park(actor_id, reason))
+        actor = self.actors.actors.get(actor_id)
+        return b"" if actor is None else actor.worker or actor.died_in
+
+    def resume_actor(self, actor_id: bytes) -> None:
+        self.carry_out(self.actors.resume(actor_id))
+
     def kill_incarnation(self, actor_id: bytes, incarnation: int, reason: str) -> None:
         """End the actor's process, unless it is another one by now; the actor restarts if it may."""
         actor = self.actors.actors.get(actor_id)
@@ -301,4 +310,6 @@ class Gcs:
 def _state_of(actor: Actor) -> ActorState:
     """The actor as its watchers see it."""
     address = actor.address if actor.state is State.ALIVE else ""
-    return ActorState(actor.actor_id, actor.state.value, address, actor.cause, actor.error, actor.restarts)
+    return ActorState(
+        actor.actor_id, actor.state.value, address, actor.cause, actor.error, actor.restarts, actor.parked
+    )

@@ -18,8 +18,15 @@ _decode_scheduling = msgspec.msgpack.Decoder(Scheduling)
 class GcsService(v1.GcsBase):
     """What drivers, workers and the command line ask of the control plane."""
 
-    def __init__(self, gcs: Gcs, info: v1.ClusterInfo, available: Callable[[], dict[str, float]]) -> None:
+    def __init__(
+        self,
+        gcs: Gcs,
+        info: v1.ClusterInfo,
+        available: Callable[[], dict[str, float]],
+        describe_tree: Callable[[], v1.Tree],
+    ) -> None:
         super().__init__()
+        self._describe_tree = describe_tree
         self._gcs = gcs
         self._info = info
         self._available = available
@@ -47,6 +54,7 @@ class GcsService(v1.GcsBase):
             message.detached,
             message.max_restarts,
             message.handle,
+            supervised=message.supervised,
         )
         try:
             found = self._gcs.register(actor, get_if_exists=message.get_if_exists)
@@ -91,6 +99,9 @@ class GcsService(v1.GcsBase):
 
     async def list_task_events(self, message: v1.ListTaskEventsRequest) -> v1.ListTaskEventsReply:
         return v1.ListTaskEventsReply(events=self._gcs.events())
+
+    async def get_tree(self, message: v1.GetTreeRequest) -> v1.Tree:
+        return self._describe_tree()
 
     # --- placement groups ---
 

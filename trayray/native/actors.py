@@ -164,7 +164,7 @@ async def end_actor(core: CoreWorker, actor: bytes, seconds: float, reason: str)
         reason: a sentence for the user, without a stop.
     """
     gone = Wake()
-    core.call_soon(core.ends.end_actor, actor, seconds, reason, gone.set)
+    core.ends.end_actor(actor, seconds, reason, gone.set)
     # Nothing of the actor may be left when this returns. Its node kills what takes too long.
     limit = 3 * max(seconds, core.cleanup_seconds) + _BROKEN_AFTER
     with trio.CancelScope(shield=True, deadline=trio.current_time() + limit) as scope:

@@ -195,14 +195,16 @@ class RemoteCall:
             if value.kind == ERROR and isinstance(failure_of(value)[0], TaskCancelledError):
                 raise
 
-    def cancel(self) -> None:
-        """The call is not wanted any more; `gone` follows."""
-        self._core.call_soon(self._cancel)
+    def cancel(self, seconds: float | None = None) -> None:
+        """The call is not wanted any more; `gone` follows. It is killed after so long (0: at once; None: as usual)."""
+        if seconds is not None:
+            self._call.grace = seconds
+        self._core.call_soon(self._cancel, seconds == 0)
 
-    def _cancel(self) -> None:
+    def _cancel(self, force: bool) -> None:
         core = self._core
         with core.state_lock:
-            core.cancel_call(self._call, force=False, recursive=True)
+            core.cancel_call(self._call, force=force, recursive=True)
             core.flush()
 
     @property

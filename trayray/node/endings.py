@@ -45,6 +45,8 @@ class Endings:
         self._send, self._kill, self._later = send, kill, later
         self.departures = Departures(Host(send, kill, self._leaves, self._report, later), seconds)
         self.remains = Remains(raylet)
+        #: Workers that were told to leave within a time of their own.
+        self._told: set[bytes] = set()
 
     # --- one worker ---
 
@@ -60,6 +62,7 @@ class Endings:
             self._kill(worker_id, reason)
             return
         worker.reason = worker.reason or reason
+        self._told.add(worker_id)
         self._send(worker_id, [Exit(reason, seconds, patient=patient)])
         self._later(self._kill_after, worker_id, seconds, reason)
 
@@ -67,7 +70,10 @@ class Endings:
         """End an actor for good if that is asked, see its process gone with all that it had running, and say so."""
         match message:
             case EndActor(_, actor, seconds, reason):
-                worker = self._raylet.gcs.end_actor(actor, graceful=seconds > 0, reason=reason)
+                if message.keep:
+                    worker = self._raylet.gcs.park_actor(actor, reason)
+                else:
+                    worker = self._raylet.gcs.end_actor(actor, graceful=seconds > 0, reason=reason)
                 if worker:
                     self._end_within(worker, seconds, reason, patient=False)
                     await self.remains.over(socket_name(worker))
@@ -78,16 +84,17 @@ class Endings:
 
     def answered(self, worker_id: bytes, due: bool) -> None:
         """A worker says whether it has anything to clean up; without having been asked, that it does so by itself."""
-        if not self.departures.answered(worker_id, due) and due:
+        if not self.departures.answered(worker_id, due) and due and worker_id not in self._told:
             self._later(self._kill_after, worker_id, self._seconds, "")
 
     async def _kill_after(self, worker_id: bytes, seconds: float, reason: str) -> None:
-        await trio.sleep(seconds)
+        with trio.move_on_after(seconds):
+            await self.remains.over(socket_name(worker_id))
+        self._told.discard(worker_id)
         if worker_id in self._raylet.processes.workers and worker_id not in self.departures:
+            setting = f" (TRAYRAY_SHUTDOWN_SECONDS={seconds:g})" if seconds == self._seconds else ""
             self._report(
-                worker_id,
-                f"killed while it was cleaning up, which a process may take {seconds:g} s for "
-                f"(TRAYRAY_SHUTDOWN_SECONDS={seconds:g})",
+                worker_id, f"killed while it was cleaning up, which a process may take {seconds:g} s for{setting}"
             )
             self._kill(worker_id, reason)
 

@@ -32,6 +32,7 @@ from trayray.link.network import NODE, NodeNetwork
 from trayray.node.clients import Clients
 from trayray.node.config import NodeConfig
 from trayray.node.description import NodeDescription
+from trayray.node.forest import Forest
 from trayray.node.raylet import NodeIdentity, Raylet
 from trayray.node.services import available_resources
 from trayray.node.session import Session
@@ -120,7 +121,7 @@ async def open_in_process_node(config: NodeConfig) -> AsyncGenerator[InProcessNo
         node_id=node_id,
         address=address,
     )
-    gcs = LocalGcsClient(GcsService(raylet.gcs, info, lambda: available_resources(raylet)))
+    gcs = LocalGcsClient(GcsService(raylet.gcs, info, lambda: available_resources(raylet), Forest(raylet).describe))
     network = LocalNetwork()
     network.serve_at_once = raylet.serve_at_once
     raylet.processes = workers = WorkerThreads(network, gcs, worker_settings, raylet.worker_ended)

@@ -34,6 +34,7 @@ from trayray.node.metrics import NodeMetrics
 from trayray.node.process_control import wait_for_end
 from trayray.node.reservations import GCS_CLIENT, Reservations
 from trayray.node.store import ObjectStore
+from trayray.node.supervision_trees import SupervisionTrees
 from trayray.node.waiting import WaitingWork
 from trayray.node.worker_processes import WorkerProcess, Workers
 from trayray.wire.frames import FrameError
@@ -70,12 +71,14 @@ from trayray.wire.messages import (
     ReferencesTold,
     RemoveGroup,
     Resume,
+    ResumeActor,
     Resumed,
     Retained,
     Retire,
     ReturnLease,
     Seal,
     StartActor,
+    SupervisionTold,
     TaskEvents,
     WatchActor,
     WatchGroup,
@@ -134,6 +137,7 @@ class Raylet:
         self.store = store
         self.metrics = NodeMetrics()
         self.memory = MemoryGathering(clients)
+        self.supervision = SupervisionTrees()
         self._prestart = prestart
         self._nursery: trio.Nursery
         #: Workers that were told their job; their grant follows when they have entered it.
@@ -233,6 +237,7 @@ class Raylet:
         self.store.disconnect(client)
         self.metrics.process_gone(client)
         self.memory.process_gone(client)
+        self.supervision.process_gone(client)
         for path in Path(self.identity.sockets).glob(f"{BREAKPOINT}{client.pid}-*"):  # where it waited for a debugger
             path.unlink(missing_ok=True)
         self.endings.process_gone(client)
@@ -252,7 +257,7 @@ class Raylet:
                 self._kill(client, message)
             case AssignJob(_, config):
                 self._job_known(client, config)
-            case ActorStarted() | WatchActor() | ActorUnreachable() | EndActor() | AwaitRemains():
+            case ActorStarted() | WatchActor() | ActorUnreachable() | EndActor() | ResumeActor() | AwaitRemains():
                 self._handle_actor(client, message)
             case CreateGroup() | RemoveGroup() | WatchGroup():
                 self.gcs.handle_group(client, message)
@@ -269,6 +274,8 @@ class Raylet:
                 self.waiting.answer(client, message)
             case ReferencesTold():
                 self.memory.answered(client, message)
+            case SupervisionTold():
+                self.supervision.told(client, message)
             case Retained():
                 self.table.stays_idle(client.worker_id, client.job)
             case FinishJob():
@@ -296,7 +303,9 @@ class Raylet:
                     client.send([Resumed()])
 
     def _handle_actor(
-        self, client: Client, message: ActorStarted | WatchActor | ActorUnreachable | EndActor | AwaitRemains
+        self,
+        client: Client,
+        message: ActorStarted | WatchActor | ActorUnreachable | EndActor | ResumeActor | AwaitRemains,
     ) -> None:
         match message:
             case ActorStarted(actor, error):
@@ -306,6 +315,8 @@ class Raylet:
                     self._later(self._give_up_on, client, actor)
             case ActorUnreachable(actor):
                 self.gcs.actor_unreachable(actor)
+            case ResumeActor(actor):
+                self.gcs.resume_actor(actor)
             case EndActor() | AwaitRemains():
                 self._later(self.endings.see_ended, client, message)
 

@@ -32,6 +32,7 @@ from trayray.link.network import NODE, UnixNetwork
 from trayray.node.clients import Clients
 from trayray.node.config import NodeConfig
 from trayray.node.description import NodeDescription
+from trayray.node.forest import Forest
 from trayray.node.http_server import serve_http
 from trayray.node.metrics import MetricsEndpoint, write_discovery
 from trayray.node.process_control import wait_for_end
@@ -71,7 +72,7 @@ async def run_node(
         node_id=node_id,
     )
     services = [
-        GcsService(gcs, info, lambda: available_resources(raylet)),
+        GcsService(gcs, info, lambda: available_resources(raylet), Forest(raylet).describe),
         RayletService(raylet, lambda reason: end.ask(reason or "its node was told to shut down")),
         transfer,
     ]

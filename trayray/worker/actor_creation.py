@@ -35,6 +35,8 @@ class Creation:
     refs: list[ObjectRef[Any]] | None
     #: Where it may run; None for anywhere.
     scheduling: Scheduling | None = None
+    #: What becomes of it when its process has ended is decided by its supervisor, in this process.
+    supervised: bool = False
     #: The arguments have values: the constructor can be run.
     ready: bool = False
 

@@ -65,7 +65,8 @@ class Cancellations:
     def begin(self, call: PendingTask, carrier: Carrier, *, force: bool, recursive: bool) -> None:
         """``call``, which ``carrier`` has sent to a worker, is not wanted any more."""
         actor_call = call.template.define.kind == METHOD
-        ladder = Cancellation(self._core.now(), self.grace, actor_call=actor_call, force=force)
+        grace = self.grace if call.grace is None else call.grace
+        ladder = Cancellation(self._core.now(), grace, actor_call=actor_call, force=force)
         cancelled = self._cancelled[call.task_id] = _Cancelled(call, ladder, carrier, force, recursive)
         self._climb(cancelled)
         if call.closing:
@@ -136,9 +137,10 @@ class Cancellations:
 
     def _reason(self, cancelled: _Cancelled) -> str:
         name = cancelled.call.template.define.name
+        grace = self.grace if cancelled.call.grace is None else cancelled.call.grace
         if cancelled.force:
             return f"it was killed because {name}(), which it ran, was cancelled with force=True"
-        return f"it was killed because {name}(), which it ran, was cancelled and did not end within {self.grace:g} s"
+        return f"it was killed because {name}(), which it ran, was cancelled and did not end within {grace:g} s"
 
 
 def cancelled_error(task_id: bytes, step: Step) -> TaskCancelledError:

@@ -114,6 +114,8 @@ class CoreWorker:
     welcome: Welcome
     node: Link[NodeMessage]
     _clock: trio.abc.Clock
+    #: The job is being finished: what belongs to it ends.
+    finishing: bool = False
 
     def __init__(
         self,
@@ -459,6 +461,7 @@ class CoreWorker:
 
         A node that does not answer is waited for at most so long; the job, as long as the node says that it may take.
         """
+        self.finishing = True
         self.call_soon(self.report_timeline)
         self.call_soon(self.to_node_if_there, [FinishJob()])
         if not self.ended.wait(timeout) and self._job_ends_within:
@@ -467,6 +470,7 @@ class CoreWorker:
 
     async def finish_job_in_loop(self, timeout: float) -> None:
         """`finish_job` for a task of the loop."""
+        self.finishing = True
         self.report_timeline()
         self.to_node_if_there([FinishJob()])
         with trio.move_on_after(timeout):

@@ -91,6 +91,7 @@ class PendingTask:
         "conversation",
         "deadline",
         "failures",
+        "grace",
         "lost_at",
         "parent",
         "parent_cancelled",
@@ -133,6 +134,8 @@ class PendingTask:
         #: Where the user's code made the call: its code and line.
         self.site: tuple[CodeType, int] | None = None
         self.cancelled = False
+        #: What each step of its cancellation may take, where that is not the usual (seconds).
+        self.grace: float | None = None
         #: The task or actor call of this worker that has made this one; None in drivers.
         self.parent: bytes | None = None
         #: That call was cancelled, and this one with it.

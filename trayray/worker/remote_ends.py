@@ -1,13 +1,14 @@
 """Waiting until something of other processes is gone: an actor that is ended for good, what a dead process has left.
 
-Runs in the loop's thread, but for what says otherwise. Not here: the node's side (``node.remains``).
+Questions may come from any thread; ``done`` is called in the loop's, or at once where nobody will answer any more. Not
+here: the node's side (``node.remains``).
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from trayray.wire.messages import ActorEnded, AwaitRemains, EndActor, RemainsEnded
 
@@ -24,46 +25,53 @@ class RemoteEnds:
         self._numbers = itertools.count(1)
         self._open: dict[int, Callable[[], object]] = {}
 
-    def end_actor(self, actor: bytes, seconds: float, reason: str, done: Callable[[], object]) -> None:
+    def end_actor(
+        self, actor: bytes, seconds: float, reason: str, done: Callable[[], object], *, keep: bool = False
+    ) -> None:
         """End an actor for good, and call ``done`` when its process is gone with all that it had running.
 
         Args:
             seconds: what it may take to clean up; 0 kills it at once.
             reason: a sentence for the user, without a stop: why the actor is dead.
+            keep: only its process ends; for a supervised actor, which may be started again.
         """
-        self._core.nursery.start_soon(self._end_actor, actor, seconds, reason, done)
+        request = self._register(done)
+        message = EndActor(request, actor, seconds, reason, keep)
+        self._core.call_soon(self._core.nursery.start_soon, self._end_actor, message)
 
-    async def _end_actor(self, actor: bytes, seconds: float, reason: str, done: Callable[[], object]) -> None:
-        await self._core.creations.settled(actor)
-        self._ask(lambda request: EndActor(request, actor, seconds, reason), done)
+    async def _end_actor(self, message: EndActor) -> None:
+        await self._core.creations.settled(message.actor)
+        self._core.to_node_if_there([message])
 
     def when_gone(self, address: str, done: Callable[[], object]) -> None:
         """Call ``done`` when the process at ``address``, which has died, is gone with all that it had running."""
-        self._ask(lambda request: AwaitRemains(request, address), done)
+        self._core.call_soon(self._core.to_node_if_there, [AwaitRemains(self._register(done), address)])
 
     def after(self, call: PendingTask, done: Callable[[], object]) -> None:
-        """Call ``done`` when nothing of a call that has its result is left; at once, mostly. From any thread."""
+        """Call ``done`` when nothing of a call that has its result is left; at once, mostly."""
         if call.lost_at:
-            self._core.call_soon(self.when_gone, call.lost_at, done)
+            self.when_gone(call.lost_at, done)
         else:
             done()
 
-    def _ask(self, question: Callable[[int], Any], done: Callable[[], object]) -> None:
-        if self._core.closed is not None:
-            done()
-            return
+    def _register(self, done: Callable[[], object]) -> int:
+        """Registered first, and then whether anybody will answer is looked at: one of both sees the other."""
         request = next(self._numbers)
         self._open[request] = done
-        self._core.to_node_if_there([question(request)])
+        if self._core.closed is not None:
+            self._answer(request)
+        return request
 
-    def answered(self, message: ActorEnded | RemainsEnded) -> None:
-        """The node says that it is gone."""
-        done = self._open.pop(message.request, None)
+    def _answer(self, request: int) -> None:
+        done = self._open.pop(request, None)
         if done is not None:
             done()
 
+    def answered(self, message: ActorEnded | RemainsEnded) -> None:
+        """The node says that it is gone; in the loop's thread."""
+        self._answer(message.request)
+
     def all_gone(self) -> None:
         """Nobody will answer any more, because the node is gone or this process has left it."""
-        waiting, self._open = list(self._open.values()), {}
-        for done in waiting:
-            done()
+        for request in list(self._open):
+            self._answer(request)

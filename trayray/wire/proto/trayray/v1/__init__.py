@@ -22,6 +22,7 @@ __all__ = (
     "GetNamedActorRequest",
     "GetNodeMemoryRequest",
     "GetNodeStatsRequest",
+    "GetTreeRequest",
     "KillActorReply",
     "KillActorRequest",
     "LabelRule",
@@ -53,6 +54,9 @@ __all__ = (
     "ShutdownReply",
     "ShutdownRequest",
     "TaskEvent",
+    "Tree",
+    "TreeJob",
+    "TreeNode",
 )
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterable
@@ -244,6 +248,14 @@ class GetNodeStatsRequest(betterproto2.Message):
 
 
 default_message_pool.register_message("trayray.v1", "GetNodeStatsRequest", GetNodeStatsRequest)
+
+
+@dataclass(eq=False, repr=False)
+class GetTreeRequest(betterproto2.Message):
+    pass
+
+
+default_message_pool.register_message("trayray.v1", "GetTreeRequest", GetTreeRequest)
 
 
 @dataclass(eq=False, repr=False)
@@ -616,6 +628,11 @@ class RegisterActorRequest(betterproto2.Message):
     Set when the constructor's arguments are ready.
     """
 
+    supervised: "bool" = betterproto2.field(12, betterproto2.TYPE_BOOL)
+    """
+    Its owner decides what becomes of it when its process has ended.
+    """
+
 
 default_message_pool.register_message("trayray.v1", "RegisterActorRequest", RegisterActorRequest)
 
@@ -688,6 +705,78 @@ class TaskEvent(betterproto2.Message):
 
 
 default_message_pool.register_message("trayray.v1", "TaskEvent", TaskEvent)
+
+
+@dataclass(eq=False, repr=False)
+class Tree(betterproto2.Message):
+    jobs: "list[TreeJob]" = betterproto2.field(1, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("trayray.v1", "Tree", Tree)
+
+
+@dataclass(eq=False, repr=False)
+class TreeJob(betterproto2.Message):
+    job_id: "bytes" = betterproto2.field(1, betterproto2.TYPE_BYTES)
+
+    driver_pid: "int" = betterproto2.field(2, betterproto2.TYPE_INT64)
+    """
+    0 when the driver has ended: what is left is detached.
+    """
+
+    nodes: "list[TreeNode]" = betterproto2.field(3, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("trayray.v1", "TreeJob", TreeJob)
+
+
+@dataclass(eq=False, repr=False)
+class TreeNode(betterproto2.Message):
+    id: "str" = betterproto2.field(1, betterproto2.TYPE_STRING)
+
+    kind: "str" = betterproto2.field(2, betterproto2.TYPE_STRING)
+    """
+    "supervisor", "actor", "task" (a remote function), "async" (a function in the supervisor's process), "process".
+    """
+
+    state: "str" = betterproto2.field(3, betterproto2.TYPE_STRING)
+    """
+    Of what is supervised: running, starting, stopping, restarting or stopped; of other actors as in their life.
+    """
+
+    strategy: "str" = betterproto2.field(4, betterproto2.TYPE_STRING)
+    """
+    Of a supervisor.
+    """
+
+    class_name: "str" = betterproto2.field(5, betterproto2.TYPE_STRING)
+    """
+    Of an actor.
+    """
+
+    actor_id: "bytes" = betterproto2.field(6, betterproto2.TYPE_BYTES)
+
+    pid: "int" = betterproto2.field(7, betterproto2.TYPE_INT64)
+    """
+    0 where it is not known, or there is none.
+    """
+
+    restarts: "int" = betterproto2.field(8, betterproto2.TYPE_INT64)
+
+    since: "float" = betterproto2.field(9, betterproto2.TYPE_DOUBLE)
+    """
+    When it entered its state: seconds since the epoch; 0 where that is not known.
+    """
+
+    reason: "str" = betterproto2.field(10, betterproto2.TYPE_STRING)
+    """
+    How it ended the last time.
+    """
+
+    children: "list[TreeNode]" = betterproto2.field(11, betterproto2.TYPE_MESSAGE, repeated=True)
+
+
+default_message_pool.register_message("trayray.v1", "TreeNode", TreeNode)
 
 
 class CoreWorkerStub(betterproto2_grpclib.ServiceStub):
@@ -929,6 +1018,30 @@ class GcsStub(betterproto2_grpclib.ServiceStub):
             metadata=metadata,
         )
 
+    async def get_tree(
+        self,
+        message: "GetTreeRequest | None" = None,
+        *,
+        timeout: "float | None" = None,
+        deadline: "Deadline | None" = None,
+        metadata: "MetadataLike | None" = None,
+    ) -> "Tree":
+        """
+        Jobs, their supervisors and actors, and how they stand.
+        """
+
+        if message is None:
+            message = GetTreeRequest()
+
+        return await self._unary_unary(
+            "/trayray.v1.Gcs/GetTree",
+            message,
+            Tree,
+            timeout=timeout,
+            deadline=deadline,
+            metadata=metadata,
+        )
+
 
 class ObjectTransferStub(betterproto2_grpclib.ServiceStub):
     async def pull(
@@ -1115,6 +1228,13 @@ class GcsBase(betterproto2_grpclib.ServiceBase):
 
         raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
 
+    async def get_tree(self, message: "GetTreeRequest") -> "Tree":
+        """
+        Jobs, their supervisors and actors, and how they stand.
+        """
+
+        raise grpclib.GRPCError(grpclib.const.Status.UNIMPLEMENTED)
+
     async def __rpc_get_cluster_info(self, stream: "grpclib.server.Stream[GetClusterInfoRequest, ClusterInfo]") -> None:
         request = await stream.recv_message()
         assert request is not None
@@ -1193,6 +1313,12 @@ class GcsBase(betterproto2_grpclib.ServiceBase):
         response = await self.list_placement_groups(request)
         await stream.send_message(response)
 
+    async def __rpc_get_tree(self, stream: "grpclib.server.Stream[GetTreeRequest, Tree]") -> None:
+        request = await stream.recv_message()
+        assert request is not None
+        response = await self.get_tree(request)
+        await stream.send_message(response)
+
     def __mapping__(self) -> "dict[str, grpclib.const.Handler]":
         return {
             "/trayray.v1.Gcs/GetClusterInfo": grpclib.const.Handler(
@@ -1260,6 +1386,12 @@ class GcsBase(betterproto2_grpclib.ServiceBase):
                 grpclib.const.Cardinality.UNARY_UNARY,
                 ListPlacementGroupsRequest,
                 ListPlacementGroupsReply,
+            ),
+            "/trayray.v1.Gcs/GetTree": grpclib.const.Handler(
+                self.__rpc_get_tree,
+                grpclib.const.Cardinality.UNARY_UNARY,
+                GetTreeRequest,
+                Tree,
             ),
         }
 

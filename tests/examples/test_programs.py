@@ -20,6 +20,7 @@ PROGRAMS = {
     "monte_carlo_pi.py": (["--tasks=4", "--samples=20000"], "Estimated value of π from 80,000 samples: 3.1"),
     "parameter_server.py": ([], "asynchronously"),
     "scoped_crawler.py": (["--pages=15", "--patience=1.5"], "no connection left"),
+    "supervised_server.py": (["--kills=3", "--seed=1"], "3 processes killed"),
     "time_series_selection.py": (["--series=1"], "48 fits under way"),
     "web_crawler.py": (["--pages=15", "--workers=3"], "with tasks: 15 pages in"),
     "word_count.py": ([f"--root={ROOT / 'trayray' / 'core'}", "--workers=2"], "different words"),

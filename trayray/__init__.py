@@ -63,13 +63,13 @@ if TYPE_CHECKING:
     )
     from trayray.native.actors import open_actor
     from trayray.native.calls import call, time_left
-    from trayray.native.child_spec import ChildSpec, SupervisorSpec
     from trayray.native.cluster import connect, open_cluster
     from trayray.native.completion import as_completed
     from trayray.native.nursery import open_nursery
     from trayray.native.streams import open_stream
-    from trayray.native.supervise import supervise
-    from trayray.native.supervisor import open_supervisor
+    from trayray.native.supervision.blocking import supervise
+    from trayray.native.supervision.child_spec import ChildSpec, SupervisorSpec
+    from trayray.native.supervision.supervisor import open_supervisor
     from trayray.runtime_context import (
         RESTORE_WORKER_MODE,
         SCRIPT_MODE,
@@ -98,11 +98,11 @@ _HOMES = {
     "trayray.native.calls": "call time_left",
     "trayray.native.cluster": "connect open_cluster",
     "trayray.native.completion": "as_completed",
-    "trayray.native.child_spec": "ChildSpec SupervisorSpec",
+    "trayray.native.supervision.child_spec": "ChildSpec SupervisorSpec",
     "trayray.native.nursery": "open_nursery",
     "trayray.native.streams": "open_stream",
-    "trayray.native.supervise": "supervise",
-    "trayray.native.supervisor": "open_supervisor",
+    "trayray.native.supervision.blocking": "supervise",
+    "trayray.native.supervision.supervisor": "open_supervisor",
     "trayray.runtime_context": "RESTORE_WORKER_MODE SCRIPT_MODE SPILL_WORKER_MODE WORKER_MODE get_runtime_context",
     "trayray.worker.generators": "DynamicObjectRefGenerator ObjectRefGenerator",
     "trayray.worker.references": "ObjectRef",

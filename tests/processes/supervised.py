@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 import trayray
-from trayray.native.supervision_events import SupervisorEvent
+from trayray.native.supervision.events import SupervisorEvent
 
 
 def note(log: str, word: str) -> None:

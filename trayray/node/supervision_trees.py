@@ -1,6 +1,6 @@
 """The supervision trees of all processes of a node, as they have reported them last.
 
-Not here: what they look like as answers (``services``), how processes report (``native.supervision_report``).
+Not here: what they look like as answers (``services``), how processes report (``native.supervision.report``).
 """
 
 from __future__ import annotations

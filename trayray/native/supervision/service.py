@@ -36,11 +36,11 @@ from trayray.core.supervision_messages import (
 )
 from trayray.exceptions import SupervisionError, SupervisorGaveUpError, SupervisorStartError
 from trayray.model.supervision import SupervisorPolicy
-from trayray.native.child_runs import STOPPED, ChildRun, Supervised
-from trayray.native.child_spec import Spec, SupervisorSpec, seconds_to_stop
-from trayray.native.supervised_actors import SupervisedActor
-from trayray.native.supervised_calls import SupervisedCall, SupervisedTask
-from trayray.native.supervision_events import EventKind, Events, SupervisorEvent
+from trayray.native.supervision.actors import SupervisedActor
+from trayray.native.supervision.calls import SupervisedCall, SupervisedTask
+from trayray.native.supervision.child_runs import STOPPED, ChildRun, Supervised
+from trayray.native.supervision.child_spec import Spec, SupervisorSpec, seconds_to_stop
+from trayray.native.supervision.events import EventKind, Events, SupervisorEvent
 
 if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker

@@ -13,11 +13,11 @@ import trio
 from trayray.api.remote_function import BoundFunction, RemoteFunction
 from trayray.core.supervised_children import Exit, ExitKind
 from trayray.native.calls import RemoteCall
-from trayray.native.child_runs import STOPPED, ChildRun
-from trayray.native.child_spec import takes_task_status
+from trayray.native.supervision.child_runs import STOPPED, ChildRun
+from trayray.native.supervision.child_spec import takes_task_status
 
 if TYPE_CHECKING:
-    from trayray.native.child_spec import ChildSpec
+    from trayray.native.supervision.child_spec import ChildSpec
 
 _RETURNED = Exit(ExitKind.NORMAL, "it returned")
 

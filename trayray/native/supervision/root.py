@@ -4,7 +4,7 @@
     |- SupervisionService.serve    the supervisor, its children, their ends
     `- TreeReport.run
 
-Not here: what a supervisor does (``supervision_service``), who opens one (``supervisor``, ``supervise``).
+Not here: what a supervisor does (``service``), who opens one (``supervisor``, ``blocking``).
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import trio
 
 from trayray.core.supervision_messages import Outcome
 from trayray.exceptions import RaySystemError, SupervisionError
-from trayray.native.supervision_events import Events
-from trayray.native.supervision_report import TreeReport
-from trayray.native.supervision_service import SupervisionService, Tree
+from trayray.native.supervision.events import Events
+from trayray.native.supervision.report import TreeReport
+from trayray.native.supervision.service import SupervisionService, Tree
 
 if TYPE_CHECKING:
-    from trayray.native.child_spec import SupervisorSpec
+    from trayray.native.supervision.child_spec import SupervisorSpec
     from trayray.worker.core_worker import CoreWorker
 
 #: Children have deadlines of their own, and are killed then. After so long (seconds, besides) something is broken.

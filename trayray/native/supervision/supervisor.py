@@ -1,6 +1,6 @@
 """``open_supervisor``: children that are started again when they end, by OTP's rules, as long as a block.
 
-Not here: the rules (``core.supervision``), the same for threads (``supervise``).
+Not here: the rules (``core.supervision``), the same for threads (``blocking``).
 """
 
 # Overloads overlap on purpose: the first that fits wins.
@@ -31,10 +31,10 @@ from trayray.core.supervision_messages import (
 from trayray.exceptions import SupervisionError
 from trayray.model.supervision import AutoShutdown, Strategy
 from trayray.native.calls import connected
-from trayray.native.child_spec import ChildSpec, Spec, SupervisorSpec, TargetKind, check_children
-from trayray.native.supervision_events import EventReader, Events, SupervisorEvent
-from trayray.native.supervision_root import SupervisionRoot
-from trayray.native.supervision_service import SupervisionService
+from trayray.native.supervision.child_spec import ChildSpec, Spec, SupervisorSpec, TargetKind, check_children
+from trayray.native.supervision.events import EventReader, Events, SupervisorEvent
+from trayray.native.supervision.root import SupervisionRoot
+from trayray.native.supervision.service import SupervisionService
 
 if TYPE_CHECKING:
     from collections.abc import Callable

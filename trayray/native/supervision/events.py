@@ -1,6 +1,6 @@
 """What supervisors tell those who want to know: events, kept for each reader up to a bound.
 
-Not here: who makes them (``supervision_service``), the state of a tree (``supervision_report``).
+Not here: who makes them (``service``), the state of a tree (``report``).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a supervisor supervises, as data: specifications of children and of supervisors.
 
-Not here: the words and what may go together (``model.supervision``), running it (``supervision_service``).
+Not here: the words and what may go together (``model.supervision``), running it (``service``).
 """
 
 from __future__ import annotations

@@ -16,14 +16,14 @@ from trayray.core.call_ledger import Life
 from trayray.core.supervised_children import Exit, ExitKind
 from trayray.exceptions import ActorDiedError
 from trayray.native.actors import create
-from trayray.native.child_runs import STOPPED, ChildRun
 from trayray.native.failures import as_raised
+from trayray.native.supervision.child_runs import STOPPED, ChildRun
 from trayray.wire.messages import ActorState, ResumeActor
 from trayray.wire.serialization import deserialize
 from trayray.worker.wake import Wake
 
 if TYPE_CHECKING:
-    from trayray.native.child_spec import ChildSpec
+    from trayray.native.supervision.child_spec import ChildSpec
     from trayray.worker.actor_calls import ActorClient
     from trayray.worker.core_worker import CoreWorker
 

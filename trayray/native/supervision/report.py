@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from trayray.native.supervised_actors import SupervisedActor
+from trayray.native.supervision.actors import SupervisedActor
 from trayray.wire.messages import SupervisedNode, SupervisionTold
 
 if TYPE_CHECKING:
-    from trayray.native.supervision_service import SupervisionService
+    from trayray.native.supervision.service import SupervisionService
     from trayray.worker.core_worker import CoreWorker
 
 #: A tree that changes all the time is reported so often (seconds).
@@ -60,7 +60,7 @@ class TreeReport:
 
 def nodes_of(service: SupervisionService) -> list[SupervisedNode]:
     """The children of a supervisor as they are now."""
-    from trayray.native.supervision_service import SupervisionService
+    from trayray.native.supervision.service import SupervisionService
 
     offset = time.time() - trio.current_time()
     found: list[SupervisedNode] = []

@@ -2,7 +2,7 @@
 
 import gc
 
-from trayray.native.supervision_events import MAX_EVENTS, EventReader, Events, SupervisorEvent
+from trayray.native.supervision.events import MAX_EVENTS, EventReader, Events, SupervisorEvent
 
 
 def test_the_oldest_events_of_a_slow_reader_are_dropped_and_that_is_said() -> None:

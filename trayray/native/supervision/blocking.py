@@ -18,11 +18,11 @@ import trio
 
 from trayray.api.session import session
 from trayray.core.supervision import ChildCounts
-from trayray.native.child_spec import Spec, SupervisorSpec, local_functions
-from trayray.native.supervision_events import EventReader, SupervisorEvent
-from trayray.native.supervision_root import SupervisionRoot
-from trayray.native.supervision_service import SupervisionService
-from trayray.native.supervisor import (
+from trayray.native.supervision.child_spec import Spec, SupervisorSpec, local_functions
+from trayray.native.supervision.events import EventReader, SupervisorEvent
+from trayray.native.supervision.root import SupervisionRoot
+from trayray.native.supervision.service import SupervisionService
+from trayray.native.supervision.supervisor import (
     ChildInfo,
     checked_actor,
     delete_child,

@@ -1,6 +1,6 @@
 """One start of a child of a supervisor, from the start to the end; and what a child needs to be.
 
-Not here: the kinds of children (``supervised_actors``, ``supervised_calls``, ``supervision_service``).
+Not here: the kinds of children (``actors``, ``calls``, ``service``).
 """
 
 from __future__ import annotations

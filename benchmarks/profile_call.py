@@ -19,8 +19,9 @@ from trayray.api.submission import pack_arguments
 from trayray.core.submission import ClassQueue
 from trayray.model.ids import TaskIdFactory, object_id
 from trayray.wire.frames import FrameDecoder, encode_frame
-from trayray.wire.messages import INLINE, TASK, Define, Done, Push, TaskMessage, Value
 from trayray.wire.serialization import deserialize, serialize
+from trayray.wire.task_messages import TASK, Define, Done, Push, TaskMessage
+from trayray.wire.values import INLINE, Value
 from trayray.worker.calls import Call, Target
 from trayray.worker.current import core_worker
 from trayray.worker.references import ObjectRef, ThreadWaiter

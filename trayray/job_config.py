@@ -1,6 +1,6 @@
 """Ray's ``ray.job_config``: what ``init(job_config=...)`` takes.
 
-Not here: what workers are told of a job (``wire.messages.JobConfig``).
+Not here: what workers are told of a job (``wire.specs.JobConfig``).
 """
 
 from __future__ import annotations

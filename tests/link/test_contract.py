@@ -18,7 +18,7 @@ from trayray.link.memory import memory_link_pair
 from trayray.link.port import Link, LinkClosed
 from trayray.link.unix import UnixLink
 from trayray.wire.frames import FrameError
-from trayray.wire.messages import PeerMessage, Want
+from trayray.wire.peer_messages import PeerMessage, Want
 from trayray.wire.proto.trayray.v1 import RayletBase
 
 PATIENCE = 30.0

@@ -13,7 +13,7 @@ from trayray.exceptions import AuthenticationError, RpcError
 from trayray.link.grpc import CLOSE_SECONDS, GrpcLink, accept_link, connect_grpc_link
 from trayray.link.grpc_edge import ControlChannel, open_channel, serve_grpc
 from trayray.link.port import LinkClosed
-from trayray.wire.messages import PeerMessage, Want
+from trayray.wire.peer_messages import PeerMessage, Want
 from trayray.wire.proto.trayray.v1 import CoreWorkerBase, RayletBase
 
 PATH = "/trayray.v1.Raylet/OpenLink"

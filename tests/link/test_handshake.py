@@ -10,7 +10,7 @@ import trio.testing
 
 from trayray.link.handshake import HELLO_SECONDS, Unauthenticated, receive_hello, send_hello
 from trayray.wire.frames import encode_frame
-from trayray.wire.messages import Hello
+from trayray.wire.greetings import Hello
 
 TOKEN = "a cluster's token"
 HELLO = Hello(token=TOKEN, role="worker", worker_id=b"w" * 28, pid=17, job=b"j" * 4)

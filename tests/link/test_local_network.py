@@ -9,7 +9,10 @@ from trayray.link.local_network import LocalNetwork
 from trayray.link.network import NODE
 from trayray.link.port import LinkClosed
 from trayray.link.unix import UnixLink
-from trayray.wire.messages import FinishJob, JobFinished, NodeMessage, PeerMessage, Want, Welcome
+from trayray.wire.greetings import Welcome
+from trayray.wire.node_messages import NodeMessage
+from trayray.wire.peer_messages import PeerMessage, Want
+from trayray.wire.process_messages import FinishJob, JobFinished
 
 ME, OTHER = b"m" * 28, b"o" * 28
 WELCOME = Welcome(b"n" * 28, 4096, "session", "", "127.0.0.1:0", b"\1\0\0\0", True, 0)

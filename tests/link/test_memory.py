@@ -6,7 +6,7 @@ import trio
 from trayray.core.loan_messages import Borrowed
 from trayray.link.memory import memory_link_pair
 from trayray.link.port import LinkClosed
-from trayray.wire.messages import PeerMessage
+from trayray.wire.peer_messages import PeerMessage
 
 
 class Network:

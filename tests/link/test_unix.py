@@ -11,7 +11,7 @@ import trio.testing
 from trayray.core.loan_messages import Borrowed
 from trayray.link.port import LinkClosed
 from trayray.link.unix import UnixLink, connect_unix, listen_unix
-from trayray.wire.messages import PeerMessage, Want
+from trayray.wire.peer_messages import PeerMessage, Want
 
 
 async def accept(listener: socket.socket) -> socket.socket:

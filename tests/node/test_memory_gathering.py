@@ -6,7 +6,7 @@ import trio.testing
 
 from trayray.node.clients import Client, Clients
 from trayray.node.memory_gathering import MemoryGathering
-from trayray.wire.messages import AskReferences, ReferencesTold
+from trayray.wire.report_messages import AskReferences, ReferencesTold
 
 
 class Wire:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from trayray.node import metrics as module
 from trayray.node.metrics import OTHER_TASKS, NodeMetrics
-from trayray.wire.messages import GAUGE, HISTOGRAM, MetricUpdate
+from trayray.wire.report_messages import GAUGE, HISTOGRAM, MetricUpdate
 
 
 def events(*outcomes):

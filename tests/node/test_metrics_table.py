@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trayray.node.metrics_table import GAUGE_SECONDS, MetricTable, exported_name
-from trayray.wire.messages import COUNTER, GAUGE, HISTOGRAM, MetricUpdate
+from trayray.wire.report_messages import COUNTER, GAUGE, HISTOGRAM, MetricUpdate
 
 
 def update(name="m", kind=COUNTER, points=(((), (1.0,)),), boundaries=(), description=""):

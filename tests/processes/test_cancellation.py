@@ -337,7 +337,7 @@ def test_only_the_holder_of_a_lease_may_have_its_worker_killed(ray, note, tmp_pa
 
     @ray.remote(max_retries=0)
     def intruder():
-        from trayray.wire.messages import KillLeased
+        from trayray.wire.lease_messages import KillLeased
         from trayray.worker.current import core_worker
 
         core_worker().to_node([KillLeased(lease, "it is in the way") for lease in range(1000)])

@@ -16,7 +16,7 @@ from trayray.link.network import BREAKPOINT
 from trayray.link.unix import connect_unix
 from trayray.util import rpdb
 from trayray.wire.frames import encode_frame
-from trayray.wire.messages import Hello
+from trayray.wire.greetings import Hello
 
 SECONDS = 30
 #: From Python 3.13 on the first stop is in the line that asks for it, before that in the next one.

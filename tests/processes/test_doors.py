@@ -20,8 +20,13 @@ from trayray.link.grpc_edge import open_channel
 from trayray.link.network import NODE
 from trayray.link.unix import connect_unix
 from trayray.wire.frames import encode_frame
-from trayray.wire.messages import INLINE, TASK, Define, Grant, Hello, Push, Ready, Seal, Value
+from trayray.wire.greetings import Hello
+from trayray.wire.lease_messages import Grant
+from trayray.wire.peer_messages import Ready
 from trayray.wire.proto.trayray import v1
+from trayray.wire.store_messages import Seal
+from trayray.wire.task_messages import TASK, Define, Push
+from trayray.wire.values import INLINE, Value
 
 #: How long a door may take to close, and an answer to come (seconds).
 SECONDS = 5.0
@@ -190,7 +195,7 @@ CHILD_HOLDS_THE_CONNECTION = """
 import os, pathlib, signal, sys
 from trayray.link.unix import connect_unix
 from trayray.wire.frames import encode_frame
-from trayray.wire.messages import Hello
+from trayray.wire.greetings import Hello
 
 sock = connect_unix(pathlib.Path(sys.argv[1]))
 sock.sendall(encode_frame([Hello(sys.stdin.readline(), "driver", os.urandom(28), os.getpid())]))

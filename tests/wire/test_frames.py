@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from trayray.core.loan_messages import Borrow, Borrowed, Release
 from trayray.wire import frames
 from trayray.wire.frames import FrameDecoder, FrameError, encode_frame
-from trayray.wire.messages import PeerMessage, Ready, Value, Want
+from trayray.wire.peer_messages import PeerMessage, Ready, Want
+from trayray.wire.values import Value
 
 messages = st.one_of(
     st.builds(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trayray.wire.messages import COUNTER, GAUGE, HISTOGRAM, MetricReport
+from trayray.wire.report_messages import COUNTER, GAUGE, HISTOGRAM, MetricReport
 from trayray.worker.metrics import Recorder
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from trayray.core.loan_messages import Release
 from trayray.exceptions import OwnerDiedError, ReferenceCountingAssertionError
-from trayray.wire.messages import INLINE, RefInfo, Value
 from trayray.wire.serialization import deserialize, serialize
+from trayray.wire.values import INLINE, RefInfo, Value
 from trayray.worker.references import Callback, Dropped, ObjectRef, ReferenceTable, ThreadWaiter, adopting
 
 ME, OWNER, BORROWER = "me", "owner", "borrower"

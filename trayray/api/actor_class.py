@@ -37,8 +37,9 @@ from trayray.model.options import (
     validate_actor_options,
     validate_call_options,
 )
-from trayray.wire.messages import METHOD, STREAMING, ActorSpec, Define
 from trayray.wire.serialization import Serialized, noted, serialize, serialize_definition
+from trayray.wire.specs import ActorSpec
+from trayray.wire.task_messages import METHOD, STREAMING, Define
 from trayray.worker.actor_calls import ActorCall
 from trayray.worker.actor_creation import ActorGuard, Creation
 from trayray.worker.call_sites import ACTOR_CALL

@@ -344,7 +344,7 @@ def _find(address: str | None, options: dict[str, Any]) -> Path | None:
 
 
 def _job_config(namespace: str | None, runtime_env: Mapping[str, Any] | None, job_config: Any) -> Any:
-    from trayray.wire.messages import JobConfig
+    from trayray.wire.specs import JobConfig
 
     if runtime_env is not None and not isinstance(runtime_env, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] -- user input
         raise TypeError(f"runtime_env must be a dict, not {type(runtime_env).__name__}")

@@ -12,8 +12,8 @@ import msgspec
 from trayray.core.memory_table import MemoryReport, ProcessMemory, Reference, StoreMemory
 from trayray.core.reference_kinds import Kind, Total
 from trayray.core.spill_statistics import SpillStatistics
-from trayray.wire.messages import HeldReferences
 from trayray.wire.proto.trayray import v1
+from trayray.wire.specs import HeldReferences
 
 _decode = msgspec.msgpack.Decoder(HeldReferences).decode
 

@@ -29,8 +29,8 @@ from trayray.api.submission import (
 from trayray.model.ids import object_id
 from trayray.model.options import MAX_BUFFERED, built_in, task_resources, validate_task_options
 from trayray.model.settings import number
-from trayray.wire.messages import ASYNC_TASK, STREAMING, TASK, Define
 from trayray.wire.serialization import Serialized, serialize_definition
+from trayray.wire.task_messages import ASYNC_TASK, STREAMING, TASK, Define
 from trayray.worker.call_sites import TASK_CALL
 from trayray.worker.current import core_worker, join_caller
 from trayray.worker.pending_task import PendingTask, TaskTemplate

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from trayray.api.pickling_errors import describe_failure
 from trayray.api.stream_parameters import check_fit, stream_fit
-from trayray.wire.messages import DYNAMIC, STREAMING
 from trayray.wire.serialization import ArgumentSlot, Serialized, serialize, serialize_arguments
+from trayray.wire.task_messages import DYNAMIC, STREAMING
 from trayray.worker.generators import ObjectRefGenerator, Stream
 from trayray.worker.objects import INLINE_BYTES
 from trayray.worker.references import ObjectRef

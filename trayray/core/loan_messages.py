@@ -1,7 +1,7 @@
 """What the ownership protocol says between processes; carried by peer links.
 
 Messages that change a count are numbered by their sender for each receiver, from 1: a repetition is recognised.
-Not here: what follows from them (``ownership``), values and references on their way (``wire.messages``).
+Not here: what follows from them (``ownership``), values and references on their way (``wire.values``).
 """
 
 from msgspec import Struct

@@ -2,7 +2,7 @@
 
 They lie behind the arena in its memory file, a byte each; the store writes them and every process reads them. Several
 segments share a mark: a set one makes readers ask in vain at worst.
-Not here: what is asked (`wire.messages.Locate`), how the memory is mapped (`worker.arena_mapping`, `node.store`).
+Not here: what is asked (`wire.store_messages.Locate`), how the memory is mapped (`worker.arena_mapping`, `node.store`).
 """
 
 from collections import Counter

@@ -19,9 +19,11 @@ from trayray.exceptions import ActorPlacementGroupRemoved, ActorUnschedulableErr
 from trayray.gcs.placement_groups import BundleHost, PlacementGroups, requested
 from trayray.model.resources import ResourceSet
 from trayray.model.scheduling import Scheduling
-from trayray.wire.messages import ActorState, CreateGroup, GroupNews, JobConfig, RemoveGroup, WatchGroup
+from trayray.wire.actor_messages import ActorState
+from trayray.wire.lease_messages import CreateGroup, GroupNews, RemoveGroup, WatchGroup
 from trayray.wire.proto.trayray import v1
 from trayray.wire.serialization import serialize
+from trayray.wire.specs import JobConfig
 
 #: Finished executions kept for the timeline.
 _MAX_EVENTS = 100_000

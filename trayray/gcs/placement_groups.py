@@ -13,7 +13,7 @@ from trayray.core.node_choice import Node
 from trayray.core.placement import Wanted
 from trayray.core.placement_groups import Announce, Bundle, Group, GroupAction, GroupState, GroupTable, Release, Reserve
 from trayray.model.resources import ResourceSet
-from trayray.wire.messages import CreateGroup, GroupNews
+from trayray.wire.lease_messages import CreateGroup, GroupNews
 
 #: States in which a group's fate is known to whoever waits for it.
 _SETTLED = (GroupState.CREATED, GroupState.REMOVED)

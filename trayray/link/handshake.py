@@ -12,7 +12,7 @@ import msgspec
 import trio
 
 from trayray.wire.frames import encode_frame
-from trayray.wire.messages import Hello, Welcome
+from trayray.wire.greetings import Hello, Welcome
 
 #: A hello is a token and two ids; anything longer is not one.
 _MAX_HELLO_BYTES = 4096

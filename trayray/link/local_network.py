@@ -21,7 +21,8 @@ from trayray.link.handshake import receive_welcome
 from trayray.link.network import NODE, Accept
 from trayray.link.port import Link
 from trayray.link.unix import UnixLink
-from trayray.wire.messages import Hello, NodeMessage, Welcome
+from trayray.wire.greetings import Hello, Welcome
+from trayray.wire.node_messages import NodeMessage
 
 
 class LocalNetwork:

@@ -17,7 +17,8 @@ import trio
 from trayray.link.handshake import Unauthenticated, receive_hello, receive_welcome, send_hello
 from trayray.link.port import Link
 from trayray.link.unix import UnixLink, connect_unix, listen_unix
-from trayray.wire.messages import Hello, NodeMessage, Welcome
+from trayray.wire.greetings import Hello, Welcome
+from trayray.wire.node_messages import NodeMessage
 
 #: The node's own socket in the sockets directory.
 NODE = "node"

@@ -1,6 +1,6 @@
 """The words of supervision: strategies, when a child is started again, how it is stopped, and what may go together.
 
-They are OTP's. Not here: what follows from them (``core.supervision``), what a child runs (``native.supervision.child_spec``).
+They are OTP's. Not here: what follows from them (``core.supervision``), what a child runs (``native.supervision``).
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from trayray.worker.wake import Wake
 if TYPE_CHECKING:
     from trayray.api.shapes.actors import HasFactory
     from trayray.api.shapes.calls import Callee
-    from trayray.wire.messages import ActorState
+    from trayray.wire.actor_messages import ActorState
     from trayray.worker.core_worker import CoreWorker
     from trayray.worker.references import ObjectRef
 

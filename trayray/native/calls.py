@@ -22,7 +22,7 @@ from trayray.api.remote_function import BoundFunction, RemoteFunction
 from trayray.api.session import session
 from trayray.exceptions import PendingCallsLimitExceeded, RaySystemError, TaskCancelledError
 from trayray.native.failures import FailureKey, failure_of
-from trayray.wire.messages import ERROR, Value
+from trayray.wire.values import ERROR, Value
 from trayray.worker.awaiting import trio_is_awaited
 from trayray.worker.call_values import take_result
 from trayray.worker.current import core_worker, running

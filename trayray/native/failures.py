@@ -12,7 +12,7 @@ from trayray.exceptions import RayError, RayTaskError
 from trayray.wire.serialization import deserialize
 
 if TYPE_CHECKING:
-    from trayray.wire.messages import Value
+    from trayray.wire.values import Value
 
 #: Tells failures apart: the call that has failed; or, of failures of processes, the kind and the text.
 FailureKey = bytes | tuple[type[BaseException], str]

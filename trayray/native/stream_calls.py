@@ -14,7 +14,8 @@ import trio
 from trayray.link.port import Link, LinkClosed
 from trayray.native.calls import RemoteCall, seconds_left
 from trayray.native.failures import failure_of
-from trayray.wire.messages import ERROR, Push, TaskMessage
+from trayray.wire.task_messages import Push, TaskMessage
+from trayray.wire.values import ERROR
 from trayray.worker.stream_endpoint import Endpoint
 
 if TYPE_CHECKING:

@@ -10,7 +10,9 @@ from typing import Any
 import attrs
 
 from trayray.link.port import Link, LinkClosed
-from trayray.wire.messages import JobConfig, NodeMessage, PeerGone
+from trayray.wire.node_messages import NodeMessage
+from trayray.wire.process_messages import PeerGone
+from trayray.wire.specs import JobConfig
 
 
 @attrs.define(eq=False)

@@ -12,7 +12,7 @@ import attrs
 import trio
 
 from trayray.core.leaving import Action, Ask, Departure, Kill, Limits, Order
-from trayray.wire.messages import AskCleanup, Exit
+from trayray.wire.process_messages import AskCleanup, Exit
 
 
 @attrs.frozen

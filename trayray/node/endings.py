@@ -15,7 +15,8 @@ from trayray.core.leaving import IDLE_TURN, TASK_TURN
 from trayray.link.network import socket_name
 from trayray.node.departures import Departures, Host
 from trayray.node.remains import Remains
-from trayray.wire.messages import ActorEnded, AwaitRemains, EndActor, Exit, JobEnding, JobFinished, RemainsEnded
+from trayray.wire.actor_messages import ActorEnded, AwaitRemains, EndActor, RemainsEnded
+from trayray.wire.process_messages import Exit, JobEnding, JobFinished
 
 if TYPE_CHECKING:
     from trayray.node.clients import Client

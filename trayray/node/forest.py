@@ -13,7 +13,7 @@ from trayray.wire.proto.trayray import v1
 
 if TYPE_CHECKING:
     from trayray.node.raylet import Raylet
-    from trayray.wire.messages import SupervisedNode
+    from trayray.wire.actor_messages import SupervisedNode
 
 #: Actors' states in the words of supervision.
 _STATES = {State.PENDING: "starting", State.ALIVE: "running", State.RESTARTING: "restarting", State.DEAD: "stopped"}

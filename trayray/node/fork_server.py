@@ -28,8 +28,8 @@ from trayray.node.process_control import (
 )
 from trayray.node.process_marks import WORKER_VARIABLE, is_marked, mark_this_process, worker_mark
 from trayray.node.session import Session
+from trayray.wire.fork_messages import Exited, Fork, Forked, ForkMessage, Signal
 from trayray.wire.frames import FrameDecoder, encode_frame
-from trayray.wire.messages import Exited, Fork, Forked, ForkMessage, Signal
 from trayray.worker.process_title import set_title
 
 #: What every worker needs, and its pickles: imported here once, while the node imports what it needs.

@@ -40,8 +40,8 @@ from trayray.node.spilling import Spilling
 from trayray.node.store import ObjectStore
 from trayray.node.worker_threads import WorkerThreads
 from trayray.version import __version__
-from trayray.wire.messages import JobConfig
 from trayray.wire.proto.trayray import v1
+from trayray.wire.specs import JobConfig
 from trayray.worker.core_worker import CoreConfig, CoreWorker
 
 

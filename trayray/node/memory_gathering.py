@@ -11,7 +11,7 @@ import attrs
 import trio
 
 from trayray.node.clients import Client, Clients
-from trayray.wire.messages import AskReferences, ReferencesTold
+from trayray.wire.report_messages import AskReferences, ReferencesTold
 
 #: So many references are listed in all, shared out evenly among the processes.
 _MOST_IN_ALL = 200_000

@@ -21,7 +21,7 @@ import trio
 from trayray.node.http_server import HttpRequest, HttpResponse
 from trayray.node.process_control import children
 from trayray.version import __version__
-from trayray.wire.messages import MetricUpdate
+from trayray.wire.report_messages import MetricUpdate
 
 # What is needed by the first report or the first scrape is imported then: the node starts sooner.
 if TYPE_CHECKING:

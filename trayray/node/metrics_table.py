@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import attrs
 
 from trayray.node.metrics_text import Family, Labels, Sample, label_name, number
-from trayray.wire.messages import COUNTER, GAUGE, HISTOGRAM, MetricUpdate
+from trayray.wire.report_messages import COUNTER, GAUGE, HISTOGRAM, MetricUpdate
 
 #: A gauge is served for so long after its process has gone: longer than Prometheus usually waits between scrapes.
 GAUGE_SECONDS = 60.0

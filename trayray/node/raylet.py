@@ -37,53 +37,48 @@ from trayray.node.store import ObjectStore
 from trayray.node.supervision_trees import SupervisionTrees
 from trayray.node.waiting import WaitingWork
 from trayray.node.worker_processes import WorkerProcess, Workers
-from trayray.wire.frames import FrameError
-from trayray.wire.messages import (
+from trayray.wire.actor_messages import (
     ActorStarted,
     ActorUnreachable,
-    AskNode,
-    AssignJob,
     AwaitRemains,
-    CleanupDue,
+    EndActor,
+    KillActor,
+    ResumeActor,
+    StartActor,
+    SupervisionTold,
+    WatchActor,
+)
+from trayray.wire.frames import FrameError
+from trayray.wire.greetings import Hello, Welcome
+from trayray.wire.lease_messages import (
     Contended,
-    Create,
     CreateGroup,
     DefineClass,
     Demand,
-    EndActor,
-    Exiting,
-    Fence,
-    FinishJob,
-    Free,
     Grant,
-    Hello,
-    JobConfig,
-    KillActor,
     KillLeased,
-    KillSender,
     LeaseLost,
     Lend,
-    Locate,
-    LogLines,
-    MetricReport,
-    NodeMessage,
-    Pin,
-    ReferencesTold,
     RemoveGroup,
     Resume,
-    ResumeActor,
     Resumed,
+    ReturnLease,
+    WatchGroup,
+)
+from trayray.wire.node_messages import NodeMessage
+from trayray.wire.process_messages import (
+    AssignJob,
+    CleanupDue,
+    Exiting,
+    FinishJob,
+    KillSender,
+    LogLines,
     Retained,
     Retire,
-    ReturnLease,
-    Seal,
-    StartActor,
-    SupervisionTold,
-    TaskEvents,
-    WatchActor,
-    WatchGroup,
-    Welcome,
 )
+from trayray.wire.report_messages import AskNode, MetricReport, ReferencesTold, TaskEvents
+from trayray.wire.specs import JobConfig
+from trayray.wire.store_messages import Create, Fence, Free, Locate, Pin, Seal
 
 if TYPE_CHECKING:
     from trayray.gcs.control import Gcs

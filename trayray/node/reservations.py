@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from trayray.core.node_choice import Impossible, Infeasible, Node, Request, choose_node
 from trayray.model.resources import ResourceSet
 from trayray.model.scheduling import ANYWHERE, Scheduling
-from trayray.wire.messages import Refused
+from trayray.wire.lease_messages import Refused
 
 if TYPE_CHECKING:
     from trayray.node.raylet import Raylet

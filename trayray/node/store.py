@@ -24,8 +24,9 @@ from trayray.core.spill_statistics import SpillStatistics
 from trayray.model.spilling import StoreSettings
 from trayray.node.clients import Client, Clients
 from trayray.node.spilling import Spilling
-from trayray.wire import messages
-from trayray.wire.messages import Create, Created, Fence, Free, LeftSegments, Locate, Pin, Place, Seal
+from trayray.wire.store_messages import Create, Created, Fence, Free, LeftSegments, Locate, Pin, Seal
+from trayray.wire.store_messages import Located as LocatedMessage
+from trayray.wire.values import Place
 
 StoreMessage = Create | Seal | Free | Pin | Fence | Locate
 
@@ -222,15 +223,15 @@ class ObjectStore:
             self._places[located.client] = located
             self._readers[located.client].set()
         elif located.error:
-            self._send(located.client, messages.Located(located.request, -1, error=located.error))
+            self._send(located.client, LocatedMessage(located.request, -1, error=located.error))
         elif located.at is not None:
-            self._send(located.client, messages.Located(located.request, located.at))
+            self._send(located.client, LocatedMessage(located.request, located.at))
         else:
             self._later(self._send_to_file, located)
 
     async def _send_to_file(self, located: Located) -> None:
         path, position, error = await self._spilling.file_of(located.generation)
-        self._send(located.client, messages.Located(located.request, -1, path, position, error))
+        self._send(located.client, LocatedMessage(located.request, -1, path, position, error))
 
     async def _copy(self, objects: Sequence[Resident]) -> None:
         error = await self._spilling.write(objects)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from trayray.node.clients import Client
-    from trayray.wire.messages import SupervisedNode, SupervisionTold
+    from trayray.wire.actor_messages import SupervisedNode, SupervisionTold
 
 
 class SupervisionTrees:

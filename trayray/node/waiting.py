@@ -29,7 +29,9 @@ from trayray.model.resources import ResourceSet
 from trayray.model.scheduling import ANYWHERE, Scheduling
 from trayray.model.settings import infeasible_is_error, number
 from trayray.node.clients import Client
-from trayray.wire.messages import AskNode, NodeTold, Notice, Refused
+from trayray.wire.lease_messages import Refused
+from trayray.wire.process_messages import Notice
+from trayray.wire.report_messages import AskNode, NodeTold
 
 if TYPE_CHECKING:
     from trayray.node.raylet import Raylet

@@ -20,8 +20,8 @@ from trayray.link.network import socket_name
 from trayray.node.config import machine_memory
 from trayray.node.process_control import describe_status, kill
 from trayray.node.worker_output import LAST_LINES, OutputReader
+from trayray.wire.fork_messages import Exited, Fork, Forked, ForkMessage, Signal
 from trayray.wire.frames import FrameDecoder, encode_frame
-from trayray.wire.messages import Exited, Fork, Forked, ForkMessage, Signal
 
 #: After a worker's death its output may be held open by what it started; nobody waits longer for it than this.
 _DRAIN_SECONDS = 0.2

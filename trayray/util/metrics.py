@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
-from trayray.wire.messages import COUNTER, GAUGE, HISTOGRAM
+from trayray.wire.report_messages import COUNTER, GAUGE, HISTOGRAM
 from trayray.worker.metrics import Recording, recorder
 
 _VALID_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*\Z")

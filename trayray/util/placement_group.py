@@ -18,8 +18,9 @@ from trayray.model.ids import JobID, PlacementGroupID
 from trayray.model.options import PlacementGroupOption, validate_label_selector
 from trayray.model.resources import check_amount
 from trayray.model.scheduling import parse_selector
-from trayray.wire.messages import ERROR, CreateGroup
+from trayray.wire.lease_messages import CreateGroup
 from trayray.wire.serialization import serialize
+from trayray.wire.values import ERROR
 from trayray.worker.current import actor_self, core_worker, running
 
 if TYPE_CHECKING:

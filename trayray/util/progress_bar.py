@@ -15,7 +15,7 @@ from typing import IO, Any, Literal, Protocol, TypeVar, cast, overload
 
 from trayray.api.blocking import get
 from trayray.api.session import session
-from trayray.wire.messages import ERROR
+from trayray.wire.values import ERROR
 from trayray.worker.arrivals import Arrivals
 from trayray.worker.current import core_worker
 from trayray.worker.generators import ObjectRefGenerator

@@ -24,24 +24,11 @@ from trayray.exceptions import (
     RayTaskError,
 )
 from trayray.link.port import Link, LinkClosed
-from trayray.wire.messages import (
-    ERROR,
-    ActorState,
-    Cancel,
-    Closing,
-    Done,
-    KillActor,
-    Push,
-    Reclaim,
-    Started,
-    StreamItem,
-    StreamMessage,
-    TaskMessage,
-    Value,
-    WatchActor,
-    Yielded,
-)
+from trayray.wire.actor_messages import ActorState, KillActor, WatchActor
+from trayray.wire.peer_messages import Cancel, Reclaim
 from trayray.wire.serialization import deserialize
+from trayray.wire.task_messages import Closing, Done, Push, Started, StreamItem, StreamMessage, TaskMessage, Yielded
+from trayray.wire.values import ERROR, Value
 from trayray.worker.call_values import argument_values, arguments_ready, drop_results
 from trayray.worker.cancel_ladder import cancelled_error
 from trayray.worker.mailbox import Mailbox

@@ -13,7 +13,9 @@ import trio
 
 from trayray.exceptions import RayError
 from trayray.model.scheduling import Scheduling
-from trayray.wire.messages import ERROR, ActorSpec, ActorState, ActorUnreachable, WatchActor
+from trayray.wire.actor_messages import ActorState, ActorUnreachable, WatchActor
+from trayray.wire.specs import ActorSpec
+from trayray.wire.values import ERROR
 from trayray.worker.call_values import argument_values, arguments_ready
 from trayray.worker.references import ObjectRef
 from trayray.worker.thread_calls import let_the_end_arrive

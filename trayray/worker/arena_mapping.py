@@ -13,7 +13,7 @@ from typing import Any
 
 from trayray.core.marks import MARKS
 from trayray.exceptions import RaySystemError
-from trayray.wire.messages import Place
+from trayray.wire.values import Place
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mmap.restype = ctypes.c_void_p

@@ -23,7 +23,7 @@ import trio
 
 from trayray.core.cancellation import Step
 from trayray.link.aio_loop import open_aio_loop
-from trayray.wire.messages import Define, Done, Push, StreamMessage
+from trayray.wire.task_messages import Define, Done, Push, StreamMessage
 from trayray.worker.awaiting import bring
 from trayray.worker.calls import Call
 from trayray.worker.cancelled_calls import CancelledCalls, Request
@@ -38,7 +38,7 @@ from trayray.worker.parking import Parking
 from trayray.worker.yielding import Flows, Send, run_async_generator, stepped
 
 if TYPE_CHECKING:
-    from trayray.wire.messages import ActorSpec
+    from trayray.wire.specs import ActorSpec
 
 
 class CallTask:

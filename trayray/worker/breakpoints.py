@@ -23,7 +23,7 @@ import msgspec
 from trayray.link.handshake import Unauthenticated, receive_hello_in_thread, send_hello
 from trayray.link.network import BREAKPOINT
 from trayray.link.unix import connect_unix, listen_unix
-from trayray.wire.messages import Hello
+from trayray.wire.greetings import Hello
 from trayray.worker.current import actor_self, core_worker, running
 
 #: How long whoever connects may take to show the token, and a breakpoint to answer (seconds).

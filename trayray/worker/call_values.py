@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from trayray.wire.messages import STORED, RefInfo, Value
+from trayray.wire.values import STORED, RefInfo, Value
 from trayray.worker.objects import SegmentGuard
 from trayray.worker.references import Callback, ObjectRef
 

@@ -19,24 +19,20 @@ import attrs
 from trayray.core.cancellation import Step
 from trayray.core.marks import mark_of
 from trayray.exceptions import RayError, RayTaskError
-from trayray.wire.messages import (
+from trayray.wire.serialization import ArgumentSlot, copied, deserialize, serialize
+from trayray.wire.task_messages import (
     DYNAMIC,
-    ERROR,
-    INLINE,
     MAY_RETRY,
     METHOD,
     MID_STREAM,
-    STORED,
     STREAMING,
     Define,
     Done,
     Push,
-    RefInfo,
     Started,
-    Value,
     Yielded,
 )
-from trayray.wire.serialization import ArgumentSlot, copied, deserialize, serialize
+from trayray.wire.values import ERROR, INLINE, STORED, RefInfo, Value
 from trayray.worker.cancel_ladder import cancelled_error
 from trayray.worker.cancelling import Steps
 from trayray.worker.child_scopes import ChildScope

@@ -15,7 +15,8 @@ from trayray.core.cancellation import Action, Ask, Cancellation, Kill, Settle, S
 from trayray.exceptions import TaskCancelledError
 from trayray.model.ids import TaskID
 from trayray.model.settings import number
-from trayray.wire.messages import METHOD, Cancel
+from trayray.wire.peer_messages import Cancel
+from trayray.wire.task_messages import METHOD
 
 if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker

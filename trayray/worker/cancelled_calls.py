@@ -16,7 +16,8 @@ import trio
 
 from trayray.core.cancellation import Step
 from trayray.exceptions import TaskCancelledError
-from trayray.wire.messages import METHOD, Done, KillSender, Push
+from trayray.wire.process_messages import KillSender
+from trayray.wire.task_messages import METHOD, Done, Push
 from trayray.worker.calls import Call
 from trayray.worker.cancelling import CallCancelled, CallRegions, Region, is_interruption
 from trayray.worker.yielding import EVERYTHING

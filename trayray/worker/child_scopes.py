@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from trayray.worker.pending_task import PendingTask
 
 if TYPE_CHECKING:
-    from trayray.wire.messages import Value
+    from trayray.wire.values import Value
     from trayray.worker.core_worker import CoreWorker
 
 _REASON: Final = "the call that created it has ended"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
-from trayray.wire.messages import METHOD, Closing
+from trayray.wire.task_messages import METHOD, Closing
 from trayray.worker.cancelling import may_be_interrupted
 from trayray.worker.wake import Wake
 

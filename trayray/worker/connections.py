@@ -12,7 +12,8 @@ from typing import Any
 from trayray.link.network import socket_name
 from trayray.link.port import LinkClosed
 from trayray.link.unix import UnixLink
-from trayray.wire.messages import Done, Hello, Push, TaskMessage
+from trayray.wire.greetings import Hello
+from trayray.wire.task_messages import Done, Push, TaskMessage
 from trayray.worker.calls import Target
 from trayray.worker.cancelling import ThreadRegion
 

@@ -33,43 +33,20 @@ from trayray.link.port import Link, LinkClosed
 from trayray.link.unix import UnixLink
 from trayray.model.ids import TaskIdFactory, driver_task_id
 from trayray.model.settings import shutdown_seconds
-from trayray.wire.messages import (
-    ActorEnded,
-    ActorState,
-    AskReferences,
-    AssignJob,
-    Contended,
-    Created,
-    Fence,
-    FinishJob,
-    Grant,
-    GroupNews,
-    Hello,
-    JobConfig,
-    JobEnding,
-    JobFinished,
-    LeaseLost,
-    LeftSegments,
-    Located,
-    LogLines,
-    NodeMessage,
-    NodeTold,
-    Notice,
-    PeerGone,
-    PeerMessage,
-    Refused,
-    RemainsEnded,
-    Value,
-    Welcome,
-)
+from trayray.wire.greetings import Hello, Welcome
+from trayray.wire.node_messages import NodeMessage
+from trayray.wire.peer_messages import PeerMessage
+from trayray.wire.process_messages import AssignJob, FinishJob
+from trayray.wire.specs import JobConfig
+from trayray.wire.values import Value
 from trayray.worker.actor_calls import ActorCall, ActorCalls
 from trayray.worker.actor_creation import Creations
 from trayray.worker.arena_mapping import ArenaMapping
 from trayray.worker.call_sites import recorder as call_site_recorder
 from trayray.worker.cancel_ladder import Cancellations
 from trayray.worker.current import Running, this_member
-from trayray.worker.driver_output import LinePrinter
 from trayray.worker.metrics import recorder
+from trayray.worker.node_news import NodeNews
 from trayray.worker.objects import Objects
 from trayray.worker.omp_threads import OmpThreads
 from trayray.worker.peers import Peers
@@ -152,6 +129,7 @@ class CoreWorker:
         self.actors = ActorCalls(self)
         self.cancellations = Cancellations(self)
         self.ends = RemoteEnds(self)
+        self.news = NodeNews(self, print_logs=print_logs)
         self.creations = Creations(self)
         self.groups = GroupReferences(self)
         #: The placement group that takes in what is started here, empty for none.
@@ -165,8 +143,6 @@ class CoreWorker:
         self.closed: RayError | None = None
         self._base = random_base
         self._ids: TaskIdFactory | None = None
-        self._printer = LinePrinter()
-        self._prints_logs = print_logs
         self._inbox: deque[PendingTask | ThreadCall[Any] | tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
         self._awake = True  # the loop looks at the inbox first thing
         self._token: trio.lowlevel.TrioToken | None = None
@@ -183,11 +159,9 @@ class CoreWorker:
         self.state_lock = threading.RLock()
         #: What an actor may take to clean up when this process ends it (seconds).
         self.cleanup_seconds = shutdown_seconds()
-        #: What the node grants the job's workers to clean up (seconds).
-        self._job_ends_within = 0.0
         #: The job has been finished, or the loop has ended; the second for tasks of the loop.
         self.ended = threading.Event()
-        self._job_over = trio.Event()
+        self.job_over = trio.Event()
 
     # --- time and identity ---
 
@@ -317,12 +291,9 @@ class CoreWorker:
             if messages is None:
                 continue
             if not messages:
-                self._node_lost()
+                self.node_lost()
                 continue
-            with self.state_lock:
-                for message in messages:
-                    self._handle(message)
-                self.flush()
+            self.news.take(messages)
         return True
 
     def _wake(self) -> None:
@@ -419,7 +390,7 @@ class CoreWorker:
     def cancel(self, ref: ObjectRef[Any], *, force: bool, recursive: bool) -> None:
         """Cancel the task that makes ``ref``; in the loop's thread, under `state_lock`."""
         if ref._owner:
-            from trayray.wire.messages import CancelRemote
+            from trayray.wire.peer_messages import CancelRemote
 
             self.peers.send(ref._owner, [CancelRemote(ref.binary(), force, recursive)])
             return
@@ -464,9 +435,9 @@ class CoreWorker:
         self.finishing = True
         self.call_soon(self.report_timeline)
         self.call_soon(self.to_node_if_there, [FinishJob()])
-        if not self.ended.wait(timeout) and self._job_ends_within:
-            self.ended.wait(self._job_ends_within)
-        self._printer.finish(timeout)
+        if not self.ended.wait(timeout) and self.news.job_ends_within:
+            self.ended.wait(self.news.job_ends_within)
+        self.news.printer.finish(timeout)
 
     async def finish_job_in_loop(self, timeout: float) -> None:
         """`finish_job` for a task of the loop."""
@@ -474,10 +445,10 @@ class CoreWorker:
         self.report_timeline()
         self.to_node_if_there([FinishJob()])
         with trio.move_on_after(timeout):
-            await self._job_over.wait()
-        with trio.move_on_after(self._job_ends_within):
-            await self._job_over.wait()
-        await trio.to_thread.run_sync(self._printer.finish, timeout)
+            await self.job_over.wait()
+        with trio.move_on_after(self.news.job_ends_within):
+            await self.job_over.wait()
+        await trio.to_thread.run_sync(self.news.printer.finish, timeout)
 
     def stop(self) -> None:
         """End `run_core_worker`; in the loop's thread."""
@@ -501,68 +472,7 @@ class CoreWorker:
         link: UnixLink[PeerMessage] = UnixLink(sock, PeerMessage)
         await self.peers.serve(link, socket_name(hello.worker_id))
 
-    async def _serve_node(self, link: Link[NodeMessage]) -> None:
-        while messages := await link.receive():
-            with self.state_lock:
-                for message in messages:
-                    self._handle(message)
-                self.flush()
-        self._node_lost()
-
-    def _handle(self, message: NodeMessage) -> None:
-        match message:
-            case Grant():
-                self.tasks.granted(message)
-            case LeaseLost():
-                self.tasks.lease_lost(message)
-            case Refused():
-                self.tasks.refused(message)
-            case GroupNews():
-                self.groups.news(message)
-            case Contended(contended):
-                self.tasks.contended(contended)
-            case Created() | Located() | Fence() | LeftSegments():
-                self._handle_store(message)
-            case ActorState():
-                self.actors.changed(message)
-            case PeerGone(address):
-                self.process_gone(address)
-            case JobEnding(seconds):
-                self._job_ends_within = seconds
-            case JobFinished():
-                self.ended.set()
-                self._job_over.set()
-            case LogLines():
-                if self._prints_logs:
-                    self._printer.show(message)
-            case Notice(lines):
-                self._printer.show(LogLines(0, "trayray", True, lines))
-            case NodeTold():
-                self.explaining.answered(message)
-            case ActorEnded() | RemainsEnded():
-                self.ends.answered(message)
-            case AskReferences():
-                from trayray.worker.reference_report import tell_references
-
-                self.nursery.start_soon(tell_references, self, message)
-            case _:
-                if self.on_message is not None:
-                    self.on_message(message)
-
-    def _handle_store(self, message: Created | Located | Fence | LeftSegments) -> None:
-        match message:
-            case Created():
-                self.objects.created(message)
-            case Located():
-                self.objects.reading.located(message)
-            case Fence():
-                self.objects.answer_fence(message)
-            case LeftSegments(writer, segments):
-                self.tasks.take_last_results(writer)
-                self.actors.take_last_results(writer)
-                self.objects.free_unknown(segments)
-
-    def _node_lost(self) -> None:
+    def node_lost(self) -> None:
         """The node is dead: whatever waits will wait in vain, so it fails now."""
         if self._stop.is_set():
             return
@@ -580,7 +490,7 @@ class CoreWorker:
                     if self.node.closed
                     else "This process's part of the runtime has failed; everything that it asked for is lost."
                 )
-        self._job_over.set()
+        self.job_over.set()
         self._refuse()
 
     def forked(self) -> None:
@@ -657,7 +567,7 @@ async def run_core_worker(core: CoreWorker, *, task_status: trio.TaskStatus[None
     async with trio.open_nursery() as core.nursery, core.link_scope(link):
         nursery = core.nursery
         await nursery.start(core.network.listen, core.address, core._accept)
-        nursery.start_soon(core._serve_node, link)
+        nursery.start_soon(core.news.serve, link)
         nursery.start_soon(core._run_timer)
         nursery.start_soon(core.creations.run)
         core._token = trio.lowlevel.current_trio_token()

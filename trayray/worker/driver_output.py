@@ -7,7 +7,7 @@ import queue
 import sys
 import threading
 
-from trayray.wire.messages import LogLines
+from trayray.wire.process_messages import LogLines
 
 
 class LinePrinter:

@@ -21,20 +21,9 @@ from types import GeneratorType
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from trayray.core.cancellation import Step
-from trayray.wire.messages import (
-    ASYNC_TASK,
-    LAST,
-    METHOD,
-    Blocked,
-    Define,
-    Done,
-    Hello,
-    Lend,
-    Push,
-    Resume,
-    Returned,
-    StreamMessage,
-)
+from trayray.wire.greetings import Hello
+from trayray.wire.lease_messages import Lend, Resume
+from trayray.wire.task_messages import ASYNC_TASK, LAST, METHOD, Blocked, Define, Done, Push, Returned, StreamMessage
 from trayray.worker.calls import Call, Target
 from trayray.worker.cancelled_calls import CancelledCalls
 from trayray.worker.cancelling import CallRegions, MainRegion, Region, Steps, may_be_interrupted

@@ -21,7 +21,10 @@ from trayray.core.wait_story import deadlock_text, story
 from trayray.core.waiting import Deadlock, Fact, Kind, State, Subject, chain, confirmed, find_deadlock
 from trayray.exceptions import DeadlockError, RayTaskError
 from trayray.model.ids import ACTOR_ID_SIZE, creation_task_id
-from trayray.wire.messages import ERROR, METHOD, AskNode, Explain, Explained, NodeTold, Recheck
+from trayray.wire.peer_messages import Explain, Explained, Recheck
+from trayray.wire.report_messages import AskNode, NodeTold
+from trayray.wire.task_messages import METHOD
+from trayray.wire.values import ERROR
 from trayray.worker.actor_calls import ActorCall
 from trayray.worker.current import actor_self
 from trayray.worker.pending_task import PendingTask

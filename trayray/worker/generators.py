@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NoReturn, TypeVar, final
 
 from trayray.exceptions import RaySystemError
 from trayray.model.ids import object_id
-from trayray.wire.messages import END, ERROR, INLINE, Consumed, Value
+from trayray.wire.peer_messages import Consumed
 from trayray.wire.serialization import serialize
+from trayray.wire.values import END, ERROR, INLINE, Value
 from trayray.worker.awaiting import await_ready
 from trayray.worker.call_values import take_result
 from trayray.worker.references import ObjectRef

@@ -26,13 +26,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import trio
 
-from trayray.wire.messages import CleanupDue, Exiting
+from trayray.wire.process_messages import CleanupDue, Exiting
 from trayray.worker.cancelling import _LIKE_USER_CODE, _WAITING, MainRegion, ThreadRegion, is_interruption
 from trayray.worker.current import actor_self
 
 if TYPE_CHECKING:
     from trayray.core.leaving import WorkerSettings
-    from trayray.wire.messages import Exit
+    from trayray.wire.process_messages import Exit
     from trayray.worker.core_worker import CoreWorker
     from trayray.worker.execution import Executor
     from trayray.worker.exits import ExitRequested

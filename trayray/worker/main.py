@@ -22,24 +22,13 @@ import trio
 from trayray.core.leaving import WorkerSettings
 from trayray.exceptions import RayTaskError
 from trayray.link.network import NodeNetwork, UnixNetwork
-from trayray.wire.messages import (
-    METHOD,
-    ActorSpec,
-    ActorStarted,
-    AskCleanup,
-    AssignJob,
-    CleanupDue,
-    Define,
-    Exit,
-    JobConfig,
-    NodeMessage,
-    Push,
-    Resumed,
-    Retained,
-    Retire,
-    StartActor,
-)
+from trayray.wire.actor_messages import ActorStarted, StartActor
+from trayray.wire.lease_messages import Resumed
+from trayray.wire.node_messages import NodeMessage
+from trayray.wire.process_messages import AskCleanup, AssignJob, CleanupDue, Exit, Retained, Retire
 from trayray.wire.serialization import serialize
+from trayray.wire.specs import ActorSpec, JobConfig
+from trayray.wire.task_messages import METHOD, Define, Push
 from trayray.worker.breakpoints import breakpoint_hook
 from trayray.worker.calls import Call, Target
 from trayray.worker.cancelling import MainRegion

@@ -11,7 +11,7 @@ import threading
 from bisect import bisect_left
 from weakref import WeakValueDictionary
 
-from trayray.wire.messages import GAUGE, HISTOGRAM, MetricReport, MetricUpdate
+from trayray.wire.report_messages import GAUGE, HISTOGRAM, MetricReport, MetricUpdate
 
 #: Tags of one point: pairs of key and value.
 Tags = tuple[tuple[str, str], ...]

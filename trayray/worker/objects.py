@@ -22,8 +22,9 @@ from trayray.exceptions import (
     RayTaskError,
 )
 from trayray.model.ids import object_id
-from trayray.wire.messages import ERROR, INLINE, STORED, Create, Created, Fence, Free, Place, Seal, Value
 from trayray.wire.serialization import Serialized, deserialize
+from trayray.wire.store_messages import Create, Created, Fence, Free, Seal
+from trayray.wire.values import ERROR, INLINE, STORED, Place, Value
 from trayray.worker.arena_mapping import read_file
 from trayray.worker.call_sites import PUT
 from trayray.worker.current import running

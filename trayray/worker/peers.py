@@ -12,7 +12,7 @@ import trio
 from trayray.core.cancellation import Step
 from trayray.core.loan_messages import Borrow, Borrowed, Holdings, Inquire, Release
 from trayray.link.port import Link, LinkClosed
-from trayray.wire.messages import (
+from trayray.wire.peer_messages import (
     Cancel,
     CancelRemote,
     Consumed,
@@ -22,9 +22,9 @@ from trayray.wire.messages import (
     Ready,
     Recheck,
     Reclaim,
-    Value,
     Want,
 )
+from trayray.wire.values import Value
 from trayray.worker.references import Callback, LoanGuard, ObjectRef
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from trayray.link.port import Link
 from trayray.model.scheduling import Scheduling
-from trayray.wire.messages import INLINE, METHOD, MID_STREAM, Define, Done, Push, StreamMessage, TaskMessage, Value
 from trayray.wire.serialization import serialize
+from trayray.wire.task_messages import METHOD, MID_STREAM, Define, Done, Push, StreamMessage, TaskMessage
+from trayray.wire.values import INLINE, Value
 from trayray.worker.call_values import drop_results, take_result
 from trayray.worker.references import ObjectRef
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from trayray.exceptions import RaySystemError, TaskPlacementGroupRemoved
 from trayray.model.ids import object_id
-from trayray.wire.messages import INLINE, CreateGroup, GroupNews, RemoveGroup, Value, WatchGroup
+from trayray.wire.lease_messages import CreateGroup, GroupNews, RemoveGroup, WatchGroup
 from trayray.wire.serialization import serialize
+from trayray.wire.values import INLINE, Value
 from trayray.worker.references import AnyRef, ObjectRef
 
 if TYPE_CHECKING:

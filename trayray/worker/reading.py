@@ -19,7 +19,8 @@ import attrs
 
 from trayray.core.marks import MARKS
 from trayray.exceptions import GetTimeoutError, ObjectLostError, RayError
-from trayray.wire.messages import Locate, Located, Pin, Place
+from trayray.wire.store_messages import Locate, Located, Pin
+from trayray.wire.values import Place
 from trayray.worker.known_references import remove_dead
 
 if TYPE_CHECKING:

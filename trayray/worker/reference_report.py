@@ -21,7 +21,9 @@ import trio
 from trayray.core.call_ledger import Life
 from trayray.core.memory_table import DISABLED, NO_TASK, UNKNOWN
 from trayray.core.reference_kinds import Kind, Total, Uses, is_actor_handle, kind_of, largest
-from trayray.wire.messages import STORED, AskReferences, HeldReference, HeldReferences, ReferencesTold
+from trayray.wire.report_messages import AskReferences, HeldReference, ReferencesTold
+from trayray.wire.specs import HeldReferences
+from trayray.wire.values import STORED
 from trayray.worker.actor_calls import ActorCall
 from trayray.worker.actor_creation import ActorGuard
 from trayray.worker.objects import SegmentGuard

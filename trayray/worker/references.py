@@ -21,8 +21,8 @@ from trayray.exceptions import (
     ReferenceCountingAssertionError,
 )
 from trayray.model.ids import JobID, TaskID
-from trayray.wire.messages import ERROR, RefInfo, Value
 from trayray.wire.serialization import noted, serialize
+from trayray.wire.values import ERROR, RefInfo, Value
 from trayray.worker.awaiting import asyncio_future_of, await_value, future_of
 from trayray.worker.current import check_not_forked, core_worker
 from trayray.worker.known_references import KnownReferences

@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from trayray.wire.messages import ActorEnded, AwaitRemains, EndActor, RemainsEnded
+from trayray.wire.actor_messages import ActorEnded, AwaitRemains, EndActor, RemainsEnded
 
 if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker

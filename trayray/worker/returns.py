@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from trayray.wire.messages import INLINE, STORED, Place, RefInfo, Value
 from trayray.wire.serialization import serialize
+from trayray.wire.values import INLINE, STORED, Place, RefInfo, Value
 from trayray.worker.objects import INLINE_BYTES
 
 if TYPE_CHECKING:

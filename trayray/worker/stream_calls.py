@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from trayray.wire.messages import ASYNC_TASK, Done, StreamCredit, StreamItem, StreamMessage
+from trayray.wire.task_messages import ASYNC_TASK, Done, StreamCredit, StreamItem, StreamMessage
 from trayray.worker.call_values import drop_results
 from trayray.worker.cancel_ladder import cancelled_error
 from trayray.worker.stream_endpoint import Endpoint

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from trayray.core.stream_flow import Receiving, Sending, StreamFlow
-from trayray.wire.messages import INLINE, STORED, StreamCredit, StreamEof, StreamItem, StreamMessage, Value
 from trayray.wire.serialization import Serialized, serialize
+from trayray.wire.task_messages import StreamCredit, StreamEof, StreamItem, StreamMessage
+from trayray.wire.values import INLINE, STORED, Value
 from trayray.worker.awaiting import bring
 from trayray.worker.call_values import take_result
 from trayray.worker.cancelling import may_be_interrupted

@@ -21,32 +21,24 @@ from trayray.exceptions import RayError, TaskPlacementGroupRemoved, TaskUnschedu
 from trayray.link.port import Link, LinkClosed
 from trayray.model.scheduling import Scheduling
 from trayray.model.settings import number
-from trayray.wire.messages import (
-    ERROR,
+from trayray.wire.lease_messages import DefineClass, Demand, Grant, KillLeased, LeaseLost, Refused, ReturnLease
+from trayray.wire.peer_messages import Cancel, Reclaim
+from trayray.wire.task_messages import (
     LAST,
     MAY_RETRY,
     Blocked,
-    Cancel,
     Closing,
-    DefineClass,
-    Demand,
     Done,
-    Grant,
-    KillLeased,
-    LeaseLost,
     Push,
-    Reclaim,
-    Refused,
     Returned,
-    ReturnLease,
     Started,
     StreamCredit,
     StreamEof,
     StreamItem,
     TaskMessage,
-    Value,
     Yielded,
 )
+from trayray.wire.values import ERROR, Value
 from trayray.worker.call_values import argument_values, arguments_ready, drop_results
 from trayray.worker.cancel_ladder import cancelled_error
 from trayray.worker.pending_task import PendingTask, TaskTemplate, described_site

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from trayray.core.leaving import WorkerSettings
     from trayray.gcs.client import GcsClient
     from trayray.link.network import NodeNetwork
-    from trayray.wire.messages import Hello
+    from trayray.wire.greetings import Hello
 
 
 class ThreadExecutor(Executor):

@@ -3,7 +3,7 @@
 import time
 from collections import deque
 
-from trayray.wire.messages import TaskEvents
+from trayray.wire.report_messages import TaskEvents
 
 
 class Timeline:

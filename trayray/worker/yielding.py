@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 import trio
 
-from trayray.wire.messages import Done, Yielded
+from trayray.wire.task_messages import Done, Yielded
 from trayray.worker.calls import Call
 from trayray.worker.closing_async import closing_async
 

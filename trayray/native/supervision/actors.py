@@ -18,7 +18,7 @@ from trayray.exceptions import ActorDiedError
 from trayray.native.actors import create
 from trayray.native.failures import as_raised
 from trayray.native.supervision.child_runs import STOPPED, ChildRun
-from trayray.wire.messages import ActorState, ResumeActor
+from trayray.wire.actor_messages import ActorState, ResumeActor
 from trayray.wire.serialization import deserialize
 from trayray.worker.wake import Wake
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from trayray.native.supervision.actors import SupervisedActor
-from trayray.wire.messages import SupervisedNode, SupervisionTold
+from trayray.wire.actor_messages import SupervisedNode, SupervisionTold
 
 if TYPE_CHECKING:
     from trayray.native.supervision.service import SupervisionService

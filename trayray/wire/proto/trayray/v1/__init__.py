@@ -143,7 +143,7 @@ class CreateActorRequest(betterproto2.Message):
 
     spec: "bytes" = betterproto2.field(2, betterproto2.TYPE_BYTES)
     """
-    Encoded trayray.wire.messages.ActorSpec.
+    Encoded trayray.wire.specs.ActorSpec.
     """
 
     resources: "dict[str, float]" = betterproto2.field(
@@ -557,7 +557,7 @@ class ProcessReferences(betterproto2.Message):
 
     held: "bytes" = betterproto2.field(4, betterproto2.TYPE_BYTES)
     """
-    Encoded trayray.wire.messages.HeldReferences; empty when the process has not answered in time.
+    Encoded trayray.wire.specs.HeldReferences; empty when the process has not answered in time.
     """
 
 

@@ -110,6 +110,14 @@ async def test_its_death_is_told_once(ray):
             await trayray.call(counter.crash)
 
 
+async def test_its_death_is_told_from_within_a_nursery(ray):
+    with pytest.raises(ActorDiedError, match="exit code 3"):
+        async with trayray.open_actor(Counter, 1) as counter:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(trio.sleep_forever)
+                counter.crash.remote()
+
+
 async def test_one_that_is_restarted_does_not_end_its_block(ray):
     async with trayray.open_actor(Counter.options(max_restarts=1), 1) as counter:
         first = await counter.pid.remote()
@@ -151,6 +159,9 @@ async def test_what_cannot_be_opened_is_refused(ray):
             pass
     with pytest.raises(TypeError, match="missing a required argument"):
         async with trayray.open_actor(Counter):
+            pass
+    with pytest.raises(ValueError, match="somebody else's"):
+        async with trayray.open_actor(Counter.options(name="x", get_if_exists=True), 1):
             pass
     with pytest.raises(ValueError, match="detached"):
         async with trayray.open_actor(Counter.options(lifetime="detached", name="x"), 1):

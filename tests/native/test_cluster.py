@@ -93,6 +93,43 @@ async def test_errors_leave_the_block_as_they_are():
     assert scope.cancelled_caught
 
 
+@trayray.remote
+class SlowToLeave:
+    def __init__(self, path):
+        self.path = path
+
+    def __trayray_shutdown__(self):
+        time.sleep(0.3)
+        self.path.touch()
+
+
+async def test_what_is_cancelled_around_the_cluster_ends_what_is_in_it_first(tmp_path):
+    path = tmp_path / "cleaned up"
+    answers = []
+    with trio.CancelScope() as scope:
+        async with trayray.open_cluster(**SMALL), trayray.open_actor(SlowToLeave, path):
+            scope.cancel()
+            try:
+                await trio.sleep_forever()
+            finally:
+                with trio.CancelScope(shield=True):
+                    answers.append(await trayray.call(add, 1))
+                    assert not path.exists()
+    assert answers == [2]
+    assert path.exists()
+
+
+async def test_what_is_raised_while_everything_is_cancelled_is_not_lost(tmp_path):
+    with pytest.raises(ExceptionGroup) as caught, trio.CancelScope() as scope:
+        async with trayray.open_cluster(**SMALL), trio.open_nursery():
+            scope.cancel()
+            try:
+                await trio.sleep_forever()
+            finally:
+                raise OSError("while leaving")
+    assert caught.group_contains(OSError, match="while leaving", depth=1)
+
+
 async def test_waiting_in_the_loops_own_thread_is_refused():
     async with trayray.open_cluster(**SMALL):
         ref = add.remote(1)

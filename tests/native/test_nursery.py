@@ -553,3 +553,71 @@ async def test_a_nursery_that_was_left_takes_no_children(cluster, tmp_path):
         nursery.start_soon(write_later, path, 0)
     await trayray.call(write_later, tmp_path / "another", 0)
     assert not path.exists()
+
+
+class Unloadable:
+    """Can be pickled, and not read."""
+
+    def __reduce__(self):
+        return _refuse, (os.getpid(),)
+
+
+def _refuse(where):
+    if os.getpid() != where:
+        raise LookupError("it cannot be read here")
+
+
+async def test_a_child_whose_ready_value_cannot_be_read_is_ended(cluster, tmp_path):
+    path = tmp_path / "note"
+
+    @trayray.task(num_cpus=0)
+    async def ready(*, task_status):
+        path.touch()
+        try:
+            task_status.started(Unloadable())
+            await trio.sleep_forever()
+        finally:
+            path.unlink()
+
+    async with trayray.open_nursery() as nursery:
+        with pytest.raises(LookupError, match="cannot be read here"):
+            await nursery.start(ready)
+        assert not path.exists()
+
+
+async def test_a_failure_to_start_that_was_dealt_with_hides_none(cluster):
+    @trayray.remote(num_cpus=0)
+    def early(bad, *, task_status):
+        return bad
+
+    bad = fail.remote("bad")
+    with pytest.raises(ExceptionGroup) as caught:
+        async with trayray.open_nursery() as nursery:
+            with pytest.raises(ValueError, match="bad"):
+                await nursery.start(early, bad)
+            nursery.start_soon(add, bad)
+    assert [error.args for error in caught.value.exceptions] == [("bad",)]
+
+    with pytest.raises(ExceptionGroup) as caught:
+        async with trayray.open_nursery() as nursery:
+            with pytest.raises(ValueError, match="bad"):
+                await nursery.start(early, bad)
+            await bad
+    assert [error.cause.args for error in caught.value.exceptions] == [("bad",)]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+async def test_a_generator_that_fails_behind_its_first_value_fails(cluster, asynchronous):
+    @trayray.remote(num_returns=2, num_cpus=0)
+    def plain():
+        yield 1
+        raise ValueError("second")
+
+    @trayray.task(num_returns=2, num_cpus=0)
+    async def awaited():
+        yield 1
+        raise ValueError("second")
+
+    with pytest.raises(ValueError, match="second") as caught:
+        await trayray.call(awaited if asynchronous else plain)
+    assert type(caught.value) is ValueError

@@ -20,6 +20,7 @@ from trayray.core.call_ledger import Life
 from trayray.exceptions import ActorDiedError, RaySystemError
 from trayray.native.calls import connected
 from trayray.native.failures import as_raised
+from trayray.native.serving import serving
 from trayray.wire.serialization import deserialize
 from trayray.worker.wake import Wake
 
@@ -50,6 +51,8 @@ class ActorWatch:
         self.class_name = info.class_name
         #: Its constructor has returned, or it is dead; it is dead.
         self.settled, self.dead = Wake(), Wake()
+        #: It is being ended by those who watch.
+        self.ends = False
         self.state: ActorState | None = None
         core.call_soon(self._client.watch, self._changed)
 
@@ -60,6 +63,17 @@ class ActorWatch:
             self.dead.set()
         if life in (Life.ALIVE, Life.DEAD):  # second: whoever waits for it looks whether it is dead
             self.settled.set()
+
+    async def until_death(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """A `Service` of the actor's block.
+
+        Raises:
+            Exception: the actor has died by itself: see `failure`.
+        """
+        task_status.started()
+        await self.dead.wait()
+        if not self.ends:
+            raise self.failure()
 
     def close(self) -> None:
         """Nobody looks any more."""
@@ -115,32 +129,23 @@ def open_actor(cls: Any, /, *args: Any, **kwargs: Any) -> AbstractAsyncContextMa
 async def _open_actor(core: CoreWorker, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> AsyncGenerator[Any]:
     handle = await create(core, cls, args, kwargs)
     watch = ActorWatch(core, handle)
-    failure: BaseException | None = None
-    died = False
-    try:
-        await watch.settled.wait()
-        died = watch.dead.is_set()
-        if not died:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_cancel_when, watch.dead, nursery.cancel_scope)
-                try:
-                    yield handle
-                except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 -- raised below, as it is
-                    failure = error
-                nursery.cancel_scope.cancel()
-            died = watch.dead.is_set()
-    finally:
+
+    async def leave() -> None:
+        watch.ends = True
         await end_actor(core, watch.actor_id, core.cleanup_seconds, _REASON)
+
+    try:
+        try:
+            await watch.settled.wait()
+            if watch.dead.is_set():
+                raise watch.failure()
+        except BaseException:
+            await leave()
+            raise
+        async with serving(watch.until_death, leave):
+            yield handle
+    finally:
         watch.close()
-    if failure is not None:
-        raise failure
-    if died:
-        raise watch.failure()
-
-
-async def _cancel_when(event: Wake, scope: trio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()
 
 
 async def create(core: CoreWorker, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorHandle:
@@ -150,6 +155,9 @@ async def create(core: CoreWorker, cls: Any, args: tuple[Any, ...], kwargs: dict
     bound = cls if isinstance(cls, BoundActorClass) else BoundActorClass(cls, cls._default_options)
     if bound._options.get("lifetime") == "detached":
         raise ValueError("a detached actor outlives the block that opens it; create it with .remote() instead")
+    if bound._options.get("get_if_exists"):
+        raise ValueError("get_if_exists may find an actor of somebody else's, which must not end with this block")
+    bound = BoundActorClass(bound._cls, {**bound._options, "lifetime": "non_detached"})  # whatever the job's default is
     if not bound._options.get("name"):
         return bound.remote(*args, **kwargs)
     # Registering a name waits for the answer, in a thread.

@@ -220,10 +220,11 @@ class RemoteCall:
 
     async def failure(self) -> tuple[BaseException, FailureKey | None] | None:
         """How a call that has ended has failed; None if it has not. Call `gone` before."""
-        if self._call.stream is not None:
-            value = self._call.stream.failure or self._value
-        else:
-            value = self._value
+        if self._call.stream is not None and self._call.stream.failure is not None:
+            value = self._call.stream.failure
+        else:  # a generator with several returns has its failure behind what it has yielded
+            values = [ref._value for ref in self._call.returns]
+            value = next((each for each in values if each is not None and each.kind == ERROR), self._value)
         if value.kind != ERROR:
             return None
         error, key = failure_of(value)

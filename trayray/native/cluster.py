@@ -27,7 +27,7 @@ from trayray.api.session import _SWITCH_SECONDS, Connection, NodeProcess, end_no
 from trayray.core.leaving import Limits
 from trayray.link.network import UnixNetwork
 from trayray.model.settings import environment, shutdown_seconds
-from trayray.native.service import serving
+from trayray.native.serving import serving
 from trayray.node.session import Session as SessionDirectory
 from trayray.worker.awaiting import trio_is_awaited
 from trayray.worker.core_worker import CoreConfig, CoreWorker, run_core_worker

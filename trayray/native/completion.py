@@ -33,9 +33,10 @@ async def as_completed(refs: Iterable[ObjectRef[T]]) -> AsyncGenerator[ObjectRef
     arrived = _Arrived()
     table = core.references
     try:
+        missing: list[ObjectRef[T]] = []
         with table.lock:
-            missing = [ref for ref in listed if table.add_waiter(ref, arrived)]
-        arrived.refs.extend(ref for ref in listed if ref._value is not None and ref not in missing)
+            for ref in listed:
+                (missing if table.add_waiter(ref, arrived) else arrived.refs).append(ref)
         core.objects.want(missing)
         for _ in range(len(listed)):
             while not arrived.refs:

@@ -20,6 +20,9 @@ FailureKey = bytes | tuple[type[BaseException], str]
 
 def failure_key(error: BaseException) -> FailureKey | None:
     """Which failure an exception tells of; None for one that is not of remote work."""
+    told = error.__cause__
+    if isinstance(told, RayTaskError) and told.cause is error:  # made by `as_raised`
+        return told._task_id or None
     if isinstance(error, RayTaskError) and error._task_id:
         return error._task_id
     if isinstance(error, RayError):

@@ -103,15 +103,21 @@ class Nursery:
         await call.make_in_turn(function, args, kwargs)
         try:
             await call.ready.wait()
-        except trio.Cancelled:
-            await self._see(call)  # cancels it
+            value = await call.started_value() if call.has_started else None
+        except BaseException:  # cancelled, or the value cannot be loaded here: nothing of the call may be left
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await self._see(call)
             raise
         if call.has_started:
-            task_status.started(await call.started_value())
+            task_status.started(value)
             await self._see(call)
             return
-        await self._see(call)
-        raise RuntimeError(f"{call.name}() has returned without calling task_status.started()")
+        await call.gone()
+        failed = await call.failure()
+        if failed is None:
+            raise RuntimeError(f"{call.name}() has returned without calling task_status.started()")
+        raise failed[0]  # by `start`, which may be answered: not one of the block's failures
 
     def _seconds_left(self) -> float:
         return min(self._outer_deadline, self.cancel_scope.deadline) - trio.current_time()
@@ -148,8 +154,7 @@ async def open_nursery() -> AsyncGenerator[Nursery]:
             yield Nursery(children, trio.current_effective_deadline(), raised)
     except BaseExceptionGroup as group:
         rest = group.split(lambda error: _is_repeated(error, raised))[1]
-        assert rest is not None, "what is repeated is there once as it was raised"
-        if rest.exceptions == group.exceptions:
+        if rest is None or rest.exceptions == group.exceptions:
             raise
         raise rest from None
 

@@ -621,3 +621,32 @@ async def test_a_generator_that_fails_behind_its_first_value_fails(cluster, asyn
     with pytest.raises(ValueError, match="second") as caught:
         await trayray.call(awaited if asynchronous else plain)
     assert type(caught.value) is ValueError
+
+
+async def test_a_call_that_waits_for_what_it_ends_is_not_killed_for_that(cluster, tmp_path):
+    """Its child resists, and is killed; the call itself is patient, and cleans up afterwards."""
+    note, log = tmp_path / "note", tmp_path / "log"
+
+    @trayray.remote(num_cpus=0)
+    def resist():
+        note.touch()
+        while True:
+            try:
+                time.sleep(60)
+            except KeyboardInterrupt:
+                continue
+
+    @trayray.task(num_cpus=0)
+    async def patient():
+        try:
+            async with trayray.open_nursery() as nursery:
+                nursery.start_soon(resist)
+                await trio.sleep_forever()
+        finally:
+            log.write_text("cleaned up")
+
+    async with trayray.open_nursery() as nursery:
+        nursery.start_soon(patient)
+        await until(note.exists)
+        nursery.cancel_scope.cancel()
+    assert log.read_text() == "cleaned up"

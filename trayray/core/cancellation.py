@@ -66,7 +66,7 @@ class Cancellation:
     def __init__(self, now: float, grace: float, *, actor_call: bool, force: bool = False) -> None:
         self.step = Step.KILL if force else Step.CHECKPOINT if actor_call else Step.INTERRUPT
         self.ended = False
-        #: The call's own code has ended: nothing is left that a further step could reach.
+        #: The call waits for what it has started: nothing is left that a further step could reach.
         self._closing = False
         self._grace = grace
         self._forced = force
@@ -87,9 +87,16 @@ class Cancellation:
         return self._ask(now)
 
     def closing(self) -> None:
-        """The call's own code has ended; what it has started has ladders of its own. Only `force` still has effect."""
+        """The call waits for what it has started, which has ladders of its own. Only `force` still has effect."""
         if not self._forced:
             self._closing = True
+
+    def goes_on(self, now: float) -> None:
+        """It has waited, and its own code goes on: the present step has a new grace."""
+        if self._closing:
+            self._closing = False
+            self._since = now
+            self._asked = None
 
     def force(self, now: float) -> None:
         """No more patience: kill. `tick` follows."""

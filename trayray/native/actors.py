@@ -175,7 +175,7 @@ async def end_actor(core: CoreWorker, actor: bytes, seconds: float, reason: str)
     core.ends.end_actor(actor, seconds, reason, gone.set)
     # Nothing of the actor may be left when this returns. Its node kills what takes too long.
     limit = 3 * max(seconds, core.cleanup_seconds) + _BROKEN_AFTER
-    with trio.CancelScope(shield=True, deadline=trio.current_time() + limit) as scope:
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + limit) as scope, core.ends.awaited():
         await gone.wait()
     if scope.cancelled_caught:
         raise RaySystemError(f"actor {actor.hex()} was ended, and its process is not gone after {limit:g} s")

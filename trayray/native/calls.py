@@ -185,7 +185,10 @@ class RemoteCall:
             self.cancel()
             # Nothing of the call may be left when this returns. The ladder of cancellation bounds it.
             limit = 4 * self._core.cancellations.grace + 2 * self._core.cleanup_seconds + _BROKEN_AFTER
-            with trio.CancelScope(shield=True, deadline=trio.current_time() + limit) as scope:
+            with (
+                trio.CancelScope(shield=True, deadline=trio.current_time() + limit) as scope,
+                self._core.ends.awaited(),
+            ):
                 await self._over.wait()
             if scope.cancelled_caught:
                 raise RaySystemError(

@@ -45,6 +45,13 @@ class Cancel(Struct, array_like=True, tag=7):
     force: bool = False
 
 
+class ChildrenEnd(Struct, array_like=True, tag=16):
+    """A cancelled call of the receiver's waits until what it has started is gone, or (False) its own code goes on."""
+
+    task: bytes
+    waits: bool
+
+
 class Reclaim(Struct, array_like=True, tag=8):
     """The sender wants held-back replies at once and, unless they are actor calls, its unstarted tasks back."""
 
@@ -81,5 +88,15 @@ class Recheck(Struct, array_like=True, tag=13):
 
 
 PeerMessage = (
-    Cancel | Reclaim | OwnershipMessage | Want | Ready | CancelRemote | Consumed | Explain | Explained | Recheck
+    Cancel
+    | ChildrenEnd
+    | Reclaim
+    | OwnershipMessage
+    | Want
+    | Ready
+    | CancelRemote
+    | Consumed
+    | Explain
+    | Explained
+    | Recheck
 )

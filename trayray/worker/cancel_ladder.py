@@ -97,6 +97,16 @@ class Cancellations:
         if cancelled is not None:
             cancelled.ladder.closing()
 
+    def children_end(self, call: PendingTask | None, *, waits: bool) -> None:
+        """A cancelled call's code waits until what it has started is gone, or goes on after that."""
+        cancelled = None if call is None else self._cancelled.get(call.task_id)
+        if cancelled is None:
+            return
+        if waits:
+            cancelled.ladder.closing()
+        elif not cancelled.call.closing:
+            cancelled.ladder.goes_on(self._core.now())
+
     def ended(self, task_id: bytes) -> None:
         """The call has a result, whatever it is."""
         cancelled = self._cancelled.pop(task_id, None)

@@ -15,6 +15,7 @@ from trayray.link.port import Link, LinkClosed
 from trayray.wire.peer_messages import (
     Cancel,
     CancelRemote,
+    ChildrenEnd,
     Consumed,
     Explain,
     Explained,
@@ -89,6 +90,10 @@ class Peers:
                     self._answer(address, object_id)
             case Ready(object_id, value):
                 core.references.arrived(object_id, value)
+            case ChildrenEnd(task, waits):
+                with core.state_lock:
+                    call = core.tasks.pending.get(task) or core.actors.pending.get(task)
+                    core.cancellations.children_end(call, waits=waits)
             case Reclaim():
                 if core.executor is not None:
                     core.executor.reclaim(address)

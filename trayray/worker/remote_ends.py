@@ -7,10 +7,13 @@ here: the node's side (``node.remains``).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from trayray.wire.actor_messages import ActorEnded, AwaitRemains, EndActor, RemainsEnded
+from trayray.wire.peer_messages import ChildrenEnd
+from trayray.worker.current import running
 
 if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker
@@ -24,6 +27,8 @@ class RemoteEnds:
         self._core = core
         self._numbers = itertools.count(1)
         self._open: dict[int, Callable[[], object]] = {}
+        #: How many waits of a running call are in `awaited`, by the call.
+        self._waits: dict[bytes, int] = {}
 
     def end_actor(
         self, actor: bytes, seconds: float, reason: str, done: Callable[[], object], *, keep: bool = False
@@ -46,6 +51,29 @@ class RemoteEnds:
     def when_gone(self, address: str, done: Callable[[], object]) -> None:
         """Call ``done`` when the process at ``address``, which has died, is gone with all that it had running."""
         self._core.call_soon(self._core.to_node_if_there, [AwaitRemains(self._register(done), address)])
+
+    @contextmanager
+    def awaited(self) -> Generator[None]:
+        """Within the block, the running call, which is cancelled, waits until something that it has started is gone.
+
+        Its caller is told, so that it is not killed for that. From any thread.
+        """
+        task = running.get()
+        if task is None or not task.owner:
+            yield
+            return
+        self._core.call_soon(self._count_wait, task.task_id, task.owner, 1)
+        try:
+            yield
+        finally:
+            self._core.call_soon(self._count_wait, task.task_id, task.owner, -1)
+
+    def _count_wait(self, task_id: bytes, owner: str, change: int) -> None:
+        before = self._waits.pop(task_id, 0)
+        if before + change:
+            self._waits[task_id] = before + change
+        if not before or not before + change:
+            self._core.peers.send(owner, [ChildrenEnd(task_id, waits=not before)])
 
     def after(self, call: PendingTask, done: Callable[[], object]) -> None:
         """Call ``done`` when nothing of a call that has its result is left; at once, mostly."""

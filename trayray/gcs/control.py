@@ -198,6 +198,16 @@ class Gcs:
         self.carry_out(action for action in actions if not isinstance(action, EndWorker))
         return actor.worker or actor.died_in
 
+    def workers_of(self, actor_id: bytes) -> list[bytes]:
+        """The worker in which the actor lives, and the one in which it has died last; of both something may be left."""
+        actor = self.actors.actors.get(actor_id)
+        return [] if actor is None else [worker for worker in (actor.worker, actor.died_in) if worker]
+
+    def workers_of_owner(self, address: str) -> list[bytes]:
+        """`workers_of` all actors that the process at ``address`` has created, but for detached ones."""
+        owned = [a.actor_id for a in self.actors.actors.values() if a.owner == address and not a.detached]
+        return [worker for actor in owned for worker in self.workers_of(actor)]
+
     def park_actor(self, actor_id: bytes, reason: str) -> bytes:
         """Its supervisor stops an actor; the worker that it has had, which is to end. Empty for none."""
         self.carry_out(self.actors.park(actor_id, reason))
@@ -250,6 +260,9 @@ class Gcs:
     # --- processes and jobs ---
 
     def worker_gone(self, worker: bytes, cause: str) -> None:
+        for actor in self.actors.actors.values():
+            if actor.worker == worker:
+                actor.died_in = worker  # also of an actor that is restarted
         self.carry_out(self.actors.worker_gone(worker, cause))
 
     def worker_exiting(self, worker: bytes, reason: str) -> None:

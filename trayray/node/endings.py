@@ -71,13 +71,15 @@ class Endings:
         """End an actor for good if that is asked, see its process gone with all that it had running, and say so."""
         match message:
             case EndActor(_, actor, seconds, reason):
+                workers = self._raylet.gcs.workers_of(actor)
                 if message.keep:
                     worker = self._raylet.gcs.park_actor(actor, reason)
                 else:
                     worker = self._raylet.gcs.end_actor(actor, graceful=seconds > 0, reason=reason)
                 if worker:
                     self._end_within(worker, seconds, reason, patient=False)
-                    await self.remains.over(socket_name(worker))
+                for each in dict.fromkeys([worker, *workers] if worker else workers):
+                    await self.remains.over(socket_name(each))
                 client.send([ActorEnded(message.request)])
             case AwaitRemains(_, address):
                 await self.remains.over(address)
@@ -120,8 +122,10 @@ class Endings:
             reason = _JOB_ENDED
             others = self._workers_of(job)
         members = {**others, **leased, **actors}
-        group = self.departures.begin(members.items(), reason) if members else None
-        self.remains.process_gone(client.address, group)
+        if members:
+            self.departures.begin(members.items(), reason)
+        # Some of its actors may have been told to end before.
+        self.remains.process_gone(client.address, {*members, *self._raylet.gcs.workers_of_owner(client.address)})
 
     async def finish_job(self, client: Client) -> None:
         """End everything of the job, pass its output on, and let the driver go."""

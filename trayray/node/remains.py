@@ -5,24 +5,15 @@ For whoever has to wait until nothing of it is left. Not here: ending them (``en
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-import attrs
 import trio
 
 from trayray.link.network import socket_name
 
 if TYPE_CHECKING:
-    from trayray.node.departures import Group
     from trayray.node.raylet import Raylet
-
-
-@attrs.frozen
-class _Left:
-    """Who ends because one process has ended."""
-
-    group: Group
-    addresses: tuple[str, ...]
 
 
 class Remains:
@@ -30,18 +21,17 @@ class Remains:
 
     def __init__(self, raylet: Raylet) -> None:
         self._raylet = raylet
-        #: Of processes that have ended, while something of them is left.
-        self._left: dict[str, _Left] = {}
+        #: Of processes that have ended, while something of them is left: the processes that end because of it.
+        self._left: dict[str, tuple[str, ...]] = {}
         #: Set when a process ends, and replaced.
         self._changed = trio.Event()
 
-    def process_gone(self, address: str, group: Group | None) -> None:
-        """A process has lost its link; ``group`` ends because of it."""
+    def process_gone(self, address: str, workers: Iterable[bytes]) -> None:
+        """A process has lost its link; these ``workers`` of its end, for whatever reason."""
         for each in [each for each in self._left if not self._is_left(each)]:
             del self._left[each]
-        if group is not None:
-            members = tuple(socket_name(worker) for worker in group.departure.members)
-            self._left[address] = _Left(group, members)
+        if left := tuple(map(socket_name, workers)):
+            self._left[address] = left
         self.worker_ended()
 
     def worker_ended(self) -> None:
@@ -58,7 +48,14 @@ class Remains:
             await self._changed.wait()
 
     def _is_left(self, address: str) -> bool:
-        if self._raylet.clients.with_address(address) is not None or self._raylet.processes.at(address) is not None:
-            return True
-        left = self._left.get(address)
-        return left is not None and any(map(self._is_left, left.addresses))
+        seen: set[str] = set()
+        unseen = [address]
+        while unseen:
+            each = unseen.pop()
+            if each in seen:  # two that worked for each other
+                continue
+            if self._raylet.clients.with_address(each) is not None or self._raylet.processes.at(each) is not None:
+                return True
+            seen.add(each)
+            unseen += self._left.get(each, ())
+        return False

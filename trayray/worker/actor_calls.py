@@ -109,11 +109,12 @@ class ActorClient:
         left = self.address
         if life is Life.DEAD or self.calls.process_ended(state.incarnation):
             self.take_last_replies()
+            for call in self.calls.in_flight.values() if left else ():  # those that are sent again too
+                call.lost_at += (left,)
             self._disconnect()
             self._settled.clear()
         self._state = state
         for call in self.calls.changed(life, state.incarnation):
-            call.lost_at = left
             if not (call.cancelled and self._core.cancellations.lost(call.task_id, ran=True)):
                 self._fail(call, self._reason(call))
         self._core.actors.dirty.add(self)

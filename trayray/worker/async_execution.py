@@ -59,8 +59,9 @@ class CallTask:
         #: The Trio task, while the coroutine waits in Trio.
         self.in_trio: trio.lowlevel.Task | None = None
         self._finished = False
-        #: Whoever made the call that this is.
+        #: Whoever made the call that this is, and whether the caller answers for it.
         self.caller = ""
+        self.answered_for = False
 
     def cancel(self, msg: Any = None) -> bool:
         """Raise ``CancelledError`` once, where the coroutine waits: what asyncio's own primitives ask for."""
@@ -417,6 +418,14 @@ class AsyncExecutor:
         else:
             self._withdraw(task)
 
+    def caller_gone(self, address: str) -> None:
+        """A caller is dead: the calls that it answered for are not wanted any more (main thread)."""
+        groups = self._groups.values()
+        waiting = [call for group in groups for queue in (group.waiting, group.due) for _, call in queue]
+        left = [call.push.task for call in waiting if call.owner == address and call.push.seconds is not None]
+        left += [task for task, call in self._calls.items() if call.caller == address and call.answered_for]
+        self._core.call_soon(self._executor.cancelled.end_all, left)
+
     def _withdraw(self, task: bytes) -> None:
         for group in self._groups.values():
             for connection, call in group.waiting:
@@ -448,6 +457,8 @@ class AsyncExecutor:
         connection.link.close()
 
     def _accept(self, connection: Connection, push: Push) -> None:
+        if push.seconds is not None and self._core.references.is_gone(connection.address):
+            return  # its caller, which answered for it, is dead
         call = Call(self._core, push, connection.calls[push.call], connection.address)
         group = self._groups.get(call.target.define.group)
         if group is None:
@@ -518,6 +529,7 @@ class AsyncExecutor:
     def _register(self, call: Call, task: CallTask) -> None:
         self._calls[call.push.task] = task
         task.caller = call.owner
+        task.answered_for = call.push.seconds is not None
 
     async def _run(self, call: Call, send: Send) -> Done | None:
         """The reply; None when the actor leaves without one: its callers are told why."""

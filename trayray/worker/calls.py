@@ -154,7 +154,7 @@ class Call:
         define = target.define
         self.running = Running(push.task, push.name or define.name, define.title, define.resources, define.job, owner)
         if push.seconds is not None:
-            self.running.children = ChildScope(core, core.now() + push.seconds)
+            self.running.children = ChildScope(core, core.now() + push.seconds, keeps=define.kind == METHOD)
         self._met: list[weakref.ref[ObjectRef[Any]]] = []
 
     @property

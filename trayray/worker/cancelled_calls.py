@@ -7,7 +7,7 @@ caller), calls of event loops (``async_execution``).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
@@ -77,9 +77,11 @@ class CancelledCalls:
             if not self._withdraw(task):
                 connection = self._running(task)
                 if connection is not None:
+                    before = self.calls.get(task)
                     self.calls[task] = Request(connection.address, step, recursive, force)
                     executor.streams.cancelled(task, step)
-                    self._take_step(task, step)
+                    executor.wait_no_longer()
+                    self._take_step(task, step, None if before is None else before.step)
         if connection is not None:
             if recursive:
                 self._core.cancel_children(task, force=force)
@@ -113,8 +115,9 @@ class CancelledCalls:
         taken = executor.taken
         return taken[0] if taken is not None and taken[1].task == task else None
 
-    def _take_step(self, task: bytes, step: Step) -> None:
-        if step is not Step.INTERRUPT:
+    def _take_step(self, task: bytes, step: Step, before: Step | None) -> None:
+        """``before``: the step that was asked for last. A caller repeats itself; a loop hears of each step once."""
+        if step is not Step.INTERRUPT or (step is before and self._is_in_loop(task)):
             return
         self._executor.flows.consumed(task, EVERYTHING)
         pooled = self._executor.pooled.get(task)
@@ -123,6 +126,10 @@ class CancelledCalls:
                 self._core.nursery.start_soon(pooled.region.interrupt)
         elif not self._cancel_in_loop(task) and self.region.want(task):
             self._core.nursery.start_soon(self.region.interrupt, task)
+
+    def _is_in_loop(self, task: bytes) -> bool:
+        loop_task = self._loop_task
+        return loop_task is not None and loop_task[0] == task
 
     def _cancel_in_loop(self, task: bytes) -> bool:
         loop_task = self._loop_task
@@ -135,16 +142,36 @@ class CancelledCalls:
     def caller_gone(self, address: str) -> None:
         """A caller is dead: what it wanted to end, and will not climb the ladder for any more, ends.
 
-        So do calls with a stream to it: they belong to a block of the caller's, which is no more.
+        So do calls that it answered for, or that have a stream to it: they belong to a block of the caller's, which
+        is no more.
         """
+        executor = self._executor
         for task, request in list(self.calls.items()):
             if request.owner == address:
                 self._core.nursery.start_soon(self._end, task)
-        for task in self._executor.streams.of_caller(address):
-            if task not in self.calls:
-                self._core.nursery.start_soon(self._end_stream, task)
+        left = executor.streams.of_caller(address)
+        if not executor.hand_over(lambda loop: loop.caller_gone(address)):
+            with executor.lock:
+                left += self._answered_by(address)
+            executor._wake_main_thread()
+        self.end_all(left)
 
-    async def _end_stream(self, task: bytes) -> None:
+    def _answered_by(self, address: str) -> list[bytes]:
+        """The calls here that the process at ``address`` answers for; under `Executor.lock`."""
+        executor = self._executor
+        executor.read_all()
+        here = [*executor.queue, *((pooled.connection, pooled.push) for pooled in executor.pooled.values())]
+        if executor.taken is not None:
+            here.append(executor.taken)
+        return [push.task for caller, push in here if caller.address == address and push.seconds is not None]
+
+    def end_all(self, tasks: Iterable[bytes]) -> None:
+        """End these calls of a caller that is gone, which has not cancelled them."""
+        for task in set(tasks):
+            if task not in self.calls:
+                self._core.nursery.start_soon(self._end_left, task)
+
+    async def _end_left(self, task: bytes) -> None:
         executor = self._executor
         executor.streams.caller_gone(task)
         step = Step.ASYNC if executor.is_async else Step.CHECKPOINT
@@ -158,7 +185,7 @@ class CancelledCalls:
         if not executor.is_async:
             with executor.lock:
                 if task in self.calls:
-                    self._take_step(task, Step.INTERRUPT)
+                    self._take_step(task, Step.INTERRUPT, self.calls[task].step)
         await trio.sleep(self._core.cancellations.grace)
         if task in self.calls:
             self._core.to_node_if_there([KillSender("it was killed because a call that it ran was cancelled")])
@@ -201,7 +228,7 @@ class CancelledCalls:
             return call.cancelled(request.step)
         return call.failed(error)
 
-    def ended(self, task: bytes, done: Done | None = None) -> None:
+    def ended(self, task: bytes) -> None:
         """A call has ended; under `Executor.lock`. What it has called since the request ends too."""
         request = self.calls.pop(task, None)
         self.region.ended(task)
@@ -209,8 +236,6 @@ class CancelledCalls:
             return
         if request.recursive:
             self._core.call_soon(self._children_of_ended, task, request.force)
-        if done is not None and self._executor.lacks_cpus:  # another task must not run without them
-            self._executor.take_no_more(done)
 
     def _children_of_ended(self, task: bytes, force: bool) -> None:
         self._core.cancel_children(task, force=force)

@@ -20,13 +20,17 @@ if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker
 
 _REASON: Final = "the call that created it has ended"
+#: All actors that end with one call have so many times what one may take; who has not ended then is killed.
+_SHARES: Final = 2
 
 
 class ChildScope:
     """The calls and actors that one call has started and that have not ended. A `Watcher` of these calls."""
 
-    def __init__(self, core: CoreWorker, deadline: float) -> None:
+    def __init__(self, core: CoreWorker, deadline: float, *, keeps: bool) -> None:
+        """``keeps``: what is started may outlive the call, whose code an actor has run."""
         self._core = core
+        self._keeps = keeps
         #: The moment (of `CoreWorker.now`) at which the call is to have ended; infinite for none.
         self.deadline = deadline
         self._lock = threading.Lock()
@@ -47,6 +51,8 @@ class ChildScope:
         """The call has made another one."""
         call.watcher = self
         call.deadline = self.deadline
+        if self._keeps:
+            call.keeper = self
         with self._lock:
             self._calls.add(call)
 
@@ -97,12 +103,21 @@ class ChildScope:
         """Once everything else has ended; what threads of the user's start after that belongs to nobody."""
         if not self._ends_actors:
             self._ends_actors = True
-            self._end_next_actor(done)
+            self._end_next_actors(done, self._core.now() + _SHARES * self._core.cleanup_seconds)
 
-    def _end_next_actor(self, done: Callable[[], object]) -> None:
-        """The youngest: one that was created later may rely on those before it."""
-        if not self._actors:
-            done()
-            return
-        actor = self._actors.pop()
-        self._core.ends.end_actor(actor, self._core.cleanup_seconds, _REASON, lambda: self._end_next_actor(done))
+    def _end_next_actors(self, done: Callable[[], object], until: float) -> None:
+        """The youngest first: one that was created later may rely on those before it."""
+        while self._actors:
+            actor = self._actors.pop()
+            seconds = min(self._core.cleanup_seconds, max(0.0, until - self._core.now()))
+            # Whoever comes second goes on: the answer, which comes at once where the node is gone, or this loop.
+            first = threading.Lock()
+
+            def gone(first: threading.Lock = first) -> None:
+                if not first.acquire(blocking=False):
+                    self._end_next_actors(done, until)
+
+            self._core.ends.end_actor(actor, seconds, _REASON, gone)
+            if first.acquire(blocking=False):
+                return
+        done()

@@ -15,10 +15,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+import trio
 
 from trayray.core.cancellation import Step
 from trayray.wire.greetings import Hello
@@ -37,8 +39,6 @@ from trayray.worker.stream_calls import StreamCalls
 from trayray.worker.yielding import Flows, Send, run_generator
 
 if TYPE_CHECKING:
-    import trio
-
     from trayray.worker.async_execution import AsyncExecutor
     from trayray.worker.core_worker import CoreWorker
     from trayray.worker.leaving import Leaving
@@ -51,8 +51,8 @@ _LAST_SEND_SECONDS = 2.0
 _OWNER_SECONDS = 60.0
 #: How long a process that vanishes waits for whoever holds the lock.
 _LAST_FLUSH_SECONDS = 0.1
-#: How long a cancelled task waits for the CPUs that it has lent.
-_CANCELLED_WAIT_SECONDS = 0.05
+#: How long a task that was cancelled, or whose code has ended, waits for the CPUs that it has lent.
+_CPU_SECONDS = 0.05
 
 
 class Executor:
@@ -80,8 +80,10 @@ class Executor:
         self._poller.register(self._wakeup, select.EPOLLIN)
         #: Work for the main thread from the loop: the actor's constructor, the end.
         self._orders: deque[Callable[[], None]] = deque()
+        #: Set when the node has given lent CPUs back, and when the task that waits for them is cancelled.
         self._resumed = threading.Event()
-        #: A cancelled task went on without the CPUs that it had lent.
+        self._has_cpus = True
+        #: A task went on without the CPUs that it had lent: it was cancelled, or had nothing to do but to reply.
         self.lacks_cpus = False
         #: Running generators whose consumers may be slower.
         self.flows = Flows()
@@ -108,9 +110,7 @@ class Executor:
         connection = Connection(hello, sock)
         with self.lock:
             self.connections[connection.link.fileno()] = connection
-            if self._async is not None:
-                executor, token = self._async
-                token.run_sync_soon(executor.add_connection, connection)
+            if self.hand_over(lambda executor: executor.add_connection(connection)):
                 return
         self.core.nursery.start_soon(connection.link.run)
         self._poller.register(connection.link.fileno(), select.EPOLLIN | select.EPOLLRDHUP)
@@ -129,11 +129,19 @@ class Executor:
             self._orders.clear()
             return list(self.connections.values()), orders
 
+    def hand_over(self, work: Callable[[AsyncExecutor], None]) -> bool:
+        """Have an asynchronous actor's loop do ``work``, unless it has just ended; False if this is none."""
+        if self._async is None:
+            return False
+        executor, token = self._async
+        with suppress(trio.RunFinishedError):
+            token.run_sync_soon(work, executor)
+        return True
+
     def order(self, work: Callable[[], None]) -> None:
         """Have the main thread do ``work`` before its next call."""
         with self.lock:
-            if self._async is not None:
-                self._async[1].run_sync_soon(self._async[0].carry_out, work)
+            if self.hand_over(lambda executor: executor.carry_out(work)):
                 return
             self._orders.append(work)
         self._wake_main_thread()
@@ -170,7 +178,7 @@ class Executor:
             return
         if recursive:
             self.core.cancel_children(task, force=force)
-        self._async[1].run_sync_soon(self._async[0].cancel, task, step, recursive)
+        self.hand_over(lambda executor: executor.cancel(task, step, recursive))
 
     def read_all(self) -> None:
         """Take in what has arrived from callers; under the lock."""
@@ -186,6 +194,11 @@ class Executor:
 
     def resumed(self) -> None:
         """The node gave the lent CPUs back."""
+        self._has_cpus = True
+        self._resumed.set()
+
+    def wait_no_longer(self) -> None:
+        """The running task was cancelled: it has no more patience for the CPUs that it has lent."""
         self._resumed.set()
 
     # --- the main thread ---
@@ -271,7 +284,9 @@ class Executor:
         with self.lock:
             self.taken = None
             if self.cancelled.calls:
-                self.cancelled.ended(push.task, done)
+                self.cancelled.ended(push.task)
+            if self.lacks_cpus:  # another task must not run without them
+                self.take_no_more(done)
             if target.define.max_calls:
                 self._count(target.define, done)
             if not connection.held:
@@ -365,7 +380,7 @@ class Executor:
         if children is None:
             return
         try:
-            with self.waiting() if self.lends_in_this_thread() else nullcontext():
+            with self.waiting(at_end=True) if self.lends_in_this_thread() else nullcontext():
                 close_in_thread(call, children, send, ok=ok)
         except BaseException as error:
             self.leaving.take_over(error)
@@ -467,8 +482,11 @@ class Executor:
         return threading.get_ident() == self._main_thread and self._current is not None and actor_self() is None
 
     @contextmanager
-    def waiting(self) -> Generator[None]:
-        """Within the block, the running task waits: its owner takes its other tasks back, its CPUs are lent."""
+    def waiting(self, *, at_end: bool = False) -> Generator[None]:
+        """Within the block, the running task waits: its owner takes its other tasks back, its CPUs are lent.
+
+        ``at_end``: its code has ended, and needs no CPUs any more.
+        """
         connection = self._current
         assert connection is not None
         with self.lock:
@@ -480,6 +498,7 @@ class Executor:
         state = running.get()
         lends = state is not None and state.resources.get("CPU", 0) > 0
         if lends:
+            self._has_cpus = False
             self._resumed.clear()
             self.core.to_node([Lend()])
         try:
@@ -488,21 +507,23 @@ class Executor:
             try:
                 if lends:
                     self.core.to_node([Resume()])
-                    self._await_cpus()
+                    self._await_cpus(patient=not at_end)
             finally:
                 connection.send([Blocked(False)])
 
     @may_be_interrupted
-    def _await_cpus(self) -> None:
-        """Until the node has given the lent CPUs back; a cancelled task cleans up without them, if need be."""
+    def _await_cpus(self, *, patient: bool) -> None:
+        """Until the node has given the lent CPUs back; a cancelled task goes on without them, if need be."""
         taken = self.taken
-        patience = None
         try:
-            if taken is not None and taken[1].task in self.cancelled.calls:
-                patience = _CANCELLED_WAIT_SECONDS
-            self._resumed.wait(patience)
+            if patient and (taken is None or taken[1].task not in self.cancelled.calls):
+                self._resumed.wait()
+            if not self._has_cpus:
+                self._resumed.clear()
+                if not self._has_cpus:  # they may have come just before
+                    self._resumed.wait(_CPU_SECONDS)
         finally:
-            self.lacks_cpus = self.lacks_cpus or not self._resumed.is_set()
+            self.lacks_cpus = self.lacks_cpus or not self._has_cpus
 
     # --- actors ---
 

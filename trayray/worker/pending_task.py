@@ -6,6 +6,7 @@ Not here: where it goes (``tasks``, ``actor_calls``).
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Sequence
 from types import CodeType
@@ -93,6 +94,7 @@ class PendingTask:
         "deadline",
         "failures",
         "grace",
+        "keeper",
         "lost_at",
         "parent",
         "parent_cancelled",
@@ -145,12 +147,14 @@ class PendingTask:
         #: before this moment of `CoreWorker.now`, perhaps infinite.
         self.watcher: Watcher | None = None
         self.deadline: float | None = None
+        #: The watcher that keeps it for longer than the deadline, as long as nobody else watches it.
+        self.keeper: Watcher | None = None
         #: Its code has ended, and it waits for what it has started.
         self.closing = False
         #: The watcher wants to know when the call is ready.
         self.starts = False
-        #: The address of the process that died with it.
-        self.lost_at = ""
+        #: The addresses of the processes that died with it, or with an attempt at it.
+        self.lost_at: tuple[str, ...] = ()
 
     def push_directly(self, core: CoreWorker) -> bool:
         """Send the task to an idle worker, if there is one; under `CoreWorker.state_lock`, in any thread."""
@@ -159,7 +163,8 @@ class PendingTask:
     def stamp(self, push: Push, now: float) -> None:
         """Say in the message for the executor what somebody who answers for the call wants."""
         if self.deadline is not None:
-            push.seconds = max(0.0, self.deadline - now)
+            kept = self.keeper is not None and self.keeper is self.watcher
+            push.seconds = math.inf if kept else max(0.0, self.deadline - now)
             push.starts = self.starts
             self.closing = False
 

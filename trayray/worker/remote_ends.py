@@ -77,10 +77,17 @@ class RemoteEnds:
 
     def after(self, call: PendingTask, done: Callable[[], object]) -> None:
         """Call ``done`` when nothing of a call that has its result is left; at once, mostly."""
-        if call.lost_at:
-            self.when_gone(call.lost_at, done)
-        else:
+        if not call.lost_at:
             done()
+            return
+        open_answers = list(range(len(call.lost_at)))
+
+        def gone() -> None:
+            if open_answers.pop() == 0:  # the last one
+                done()
+
+        for address in call.lost_at:
+            self.when_gone(address, gone)
 
     def _register(self, done: Callable[[], object]) -> int:
         """Registered first, and then whether anybody will answer is looked at: one of both sees the other."""

@@ -92,10 +92,14 @@ class StreamCalls:
         executor = self._core.executor
         assert executor is not None, "a worker executes"
         with scope:
-            while not connection.link.closed:
+            while True:
+                with executor.lock:  # the main thread may close it
+                    if connection.link.closed:
+                        return
+                    descriptor = connection.link.fileno()
                 try:
-                    await trio.lowlevel.wait_readable(connection.link.fileno())
-                except trio.ClosedResourceError:
+                    await trio.lowlevel.wait_readable(descriptor)
+                except (trio.ClosedResourceError, OSError, ValueError):  # closed before Trio has it, or meanwhile
                     return
                 with executor.lock:
                     executor._read(connection)

@@ -272,7 +272,7 @@ class TaskSubmitter:
         # What was queued in the worker behind the first has not been started there.
         queue.queue.extendleft(task for task in reversed(behind) if not task.cancelled)
         if first is not None:
-            first.lost_at = link.address
+            first.lost_at += (link.address,)
             self._crashed(queue, first, message.cause)
         self._dirty.add(link.key)
 

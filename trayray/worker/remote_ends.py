@@ -7,7 +7,8 @@ here: the node's side (``node.remains``).
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from trayray.wire.actor_messages import ActorEnded, AwaitRemains, EndActor, RemainsEnded
@@ -66,6 +67,15 @@ class RemoteEnds:
         done = self._open.pop(request, None)
         if done is not None:
             done()
+
+    @contextmanager
+    def when_over(self, done: Callable[[], object]) -> Generator[None]:
+        """Within the block, ``done`` is called when nobody answers any more (`all_gone`)."""
+        request = self._register(done)
+        try:
+            yield
+        finally:
+            self._open.pop(request, None)
 
     def answered(self, message: ActorEnded | RemainsEnded) -> None:
         """The node says that it is gone; in the loop's thread."""

@@ -399,8 +399,8 @@ class SupervisionError(RayError):
     """Raised when a supervisor cannot do what it was asked for.
 
     ``refusal`` says why: "not found", "running", "restarting", "already started", "already present", "start failed",
-    "simple_one_for_one", "the supervisor ends"; empty for the subclasses. ``causes`` are what ended its children, where
-    that is the reason, oldest first; they are the ``__cause__`` too.
+    "simple_one_for_one", "the supervisor has not started", "the supervisor ends"; empty for the subclasses. ``causes``
+    are what ended its children, where that is the reason, oldest first; they are the ``__cause__`` too.
     """
 
     def __init__(

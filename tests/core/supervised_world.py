@@ -47,6 +47,7 @@ class World:
         self.replies: dict[int, Reply] = {}
         self.outcome: Outcome | None = None
         self.reasons: list[str] = []
+        self.again: list[bool] = []
         self._requests = 0
         self.supervision = Supervision(SupervisorPolicy(**policy), children)
         self._carry_out(self.supervision.start(self.now))
@@ -55,9 +56,10 @@ class World:
         self.supervision.check_invariants()
         for command in commands:
             match command:
-                case Start(child, run, reason):
+                case Start(child, run, reason, again):
                     self.done.append(f"start {child}")
                     self.reasons.append(reason)
+                    self.again.append(again)
                     if child in self.failing:
                         self._tell(StartFailed(child, run, NO_START))
                     elif child not in self.slow:

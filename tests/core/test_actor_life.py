@@ -492,3 +492,24 @@ def test_a_dead_actor_keeps_its_cause_whatever_is_heard_later() -> None:
 def test_there_is_no_way_back_from_death() -> None:
     assert not any(before is State.DEAD for before, _ in TRANSITIONS)
     assert not any(after is State.PENDING for _, after in TRANSITIONS)
+
+
+def test_a_supervised_actor_that_is_being_stopped_ends_with_its_owner() -> None:
+    table = registered(supervised=True)
+    table.create(X, b"spec", *NEEDS)
+    table.placed(X, b"worker", "address")
+    table.started(X)
+    table.park(X, "its supervisor stops it")
+
+    assert EndTogether(((b"worker", 1),)) in table.owner_gone(OWNER)
+
+
+def test_one_that_was_stopped_has_no_process_that_could_end() -> None:
+    table = registered(supervised=True)
+    table.create(X, b"spec", *NEEDS)
+    table.placed(X, b"worker", "address")
+    table.started(X)
+    table.park(X, "its supervisor stops it")
+    table.worker_gone(b"worker", "it has left")
+
+    assert not any(isinstance(action, EndTogether) for action in table.owner_gone(OWNER))

@@ -15,8 +15,8 @@ from tests.core.supervised_world import (
     World,
     child,
 )
-from trayray.core.supervision import ChildCounts
-from trayray.core.supervision_messages import Ending, Refusal
+from trayray.core.supervision import ChildCounts, Supervision
+from trayray.core.supervision_messages import Ending, Refusal, Reply, Start
 from trayray.model.supervision import ChildPolicy, SupervisorPolicy
 
 A, B, C = child("a"), child("b"), child("c")
@@ -241,6 +241,26 @@ def test_a_failed_restart_of_all_stops_those_that_have_started_and_begins_anew()
     assert world.exits("b") == ["stop a 5.0", *again, *again, "end"]
 
 
+def test_a_restart_that_fails_when_the_supervisor_ends_holds_nothing_up() -> None:
+    world = World(A, B, C, slow=["b", "c"])
+    world.has_started("b")
+    world.has_started("c")
+    world.exits("b")
+
+    assert world.shut_down() == ["stop c 5.0"]
+    assert world.exits("b", NO_START) == []
+    assert world.exits("c", SHUTDOWN) == ["stop a 5.0", "end"]
+
+
+def test_only_a_restart_is_called_one() -> None:
+    world = World(A)
+    world.exits("a")
+    world.ask(TerminateChild, "a")
+    world.ask(RestartChild, "a")
+
+    assert world.again == [False, True, False]
+
+
 # --- significant children ---
 
 
@@ -345,6 +365,19 @@ def test_start_child_refuses_an_id_that_is_there() -> None:
 
     assert world.refusal(StartChild, A) is Refusal.ALREADY_STARTED
     assert world.refusal(StartChild, B) is Refusal.ALREADY_PRESENT
+
+
+def test_start_child_refuses_an_id_that_is_being_started_again() -> None:
+    world = World(A, B, slow=["a", "b"], strategy="one_for_all", intensity=3)
+    world.has_started("a")
+    world.has_started("b")
+    world.exits("a")
+    world.exits("b", SHUTDOWN)
+    world.has_started("a")
+    assert world.ask(StartChild, B) is None
+    world.exits("b", NO_START)
+
+    assert world.replies[1].refusal is Refusal.ALREADY_STARTED
 
 
 def test_terminate_child_stops_it_and_keeps_its_specification() -> None:
@@ -502,6 +535,13 @@ def test_shutting_down_does_not_wait_for_a_child_that_is_starting() -> None:
     assert world.shut_down() == ["stop b 5.0"]
     assert world.has_started("b") == [], "too late"
     assert world.exits("b", SHUTDOWN) == ["stop a 5.0", "end"]
+
+
+def test_requests_to_a_supervisor_that_has_not_started_are_refused() -> None:
+    supervision = Supervision(SupervisorPolicy(), [A])
+
+    assert supervision.handle(StartChild(1, B), 0.0) == [Reply(1, "b", Refusal.NOT_STARTED)]
+    assert supervision.start(0.0) == [Start("a", 1, "its supervisor starts")]
 
 
 def test_requests_to_a_supervisor_that_ends_are_refused() -> None:

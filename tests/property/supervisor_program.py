@@ -99,11 +99,11 @@ class Model:
     def waits_for_another_try(self, message: TryAgain) -> bool:
         return self.pids.get(message.child) == "restarting" and self.numbers[message.child] == message.run
 
-    def start(self, name: str) -> Wait:
+    def start(self, name: str, *, again: bool = False) -> Wait:
         """None, or why it could not be started."""
         self.runs += 1
         run = self.numbers[name] = self.runs
-        self.out.append(say.Start(name, run, ""))
+        self.out.append(say.Start(name, run, "", again))
         self.pids[name] = run
         answer = (
             yield lambda m: (
@@ -124,7 +124,8 @@ class Model:
         if not isinstance(pid, int):
             self.pids[name] = None
             return False
-        gone = next((m for m in self.mailbox if isinstance(m, say.Exited) and (m.child, m.run) == (name, pid)), None)
+        ends = [m for m in self.mailbox if isinstance(m, say.Exited | say.StartFailed)]
+        gone = next((m for m in ends if (m.child, m.run) == (name, pid)), None)
         if gone is None:
             self.out.append(say.Stop(name, pid, self.specs[name].shutdown, ""))
             return True
@@ -170,7 +171,7 @@ class Model:
             if self.specs[each].restart == "temporary":
                 self.forget(each)
         for each in [each for each in group if each in self.specs]:
-            failure = yield from self.start(each)
+            failure = yield from self.start(each, again=True)
             if failure:
                 self.pids[each] = "restarting"
                 self.mailbox.append(TryAgain(each, self.numbers[each], failure))
@@ -196,7 +197,7 @@ class Model:
         elif isinstance(ask, say.StartChild) and name not in self.specs:
             yield from self.add(ask.policy)
         elif isinstance(ask, say.StartChild):
-            there = isinstance(self.pids[name], int)
+            there = self.pids[name] is not None
             self.reply(name, say.Refusal.ALREADY_STARTED if there else say.Refusal.ALREADY_PRESENT)
         elif name not in self.specs:
             self.reply(name, say.Refusal.NOT_FOUND)

@@ -159,6 +159,19 @@ class SupervisorAndChildren(RuleBasedStateMachine):
         self.gone.append((child, run))
         self.tell(StartFailed(child, run, Exit(ExitKind.ABNORMAL, "no start")))
 
+    @precondition(lambda self: len(self.alive) > 1 and self.requests > 3 and not self.over)
+    @rule(data=st.data(), exits=st.booleans())
+    def is_shut_down_while_a_restart_goes_wrong(self, data: st.DataObject, exits: bool) -> None:
+        """Rare when left to chance: a later child is being stopped when the start of another one fails."""
+        self.end(data.draw(st.sampled_from(sorted(self.alive))), Exit(ExitKind.ABNORMAL, "crash"))
+        self.tell(ShutDown())
+        for child, run in list(self.starting.items()):
+            del self.starting[child]
+            self.stopping.discard(child)
+            self.gone.append((child, run))
+            how = Exit(ExitKind.ABNORMAL, "no start")
+            self.tell(Exited(child, run, how) if exits else StartFailed(child, run, how))
+
     def becomes_alive(self, child: str) -> None:
         self.alive[child] = self.starting.pop(child)
         self.tell(Started(child, self.alive[child]))

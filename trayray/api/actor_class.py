@@ -409,7 +409,7 @@ class ActorClass:
             spec,
             running.to_dict(),
             placement.to_dict(),
-            lifetime == "detached" or (lifetime is None and core.detaches_actors),
+            not supervised and (lifetime == "detached" or (lifetime is None and core.detaches_actors)),
             bool(options.get("get_if_exists")),
             packed.args,
             [*(packed.refs or ()), *self._captured],

@@ -77,6 +77,8 @@ class Actor:
     supervised: bool = False
     #: How a supervised actor has ended that waits for that: "normal", "abnormal" or "stopped". Empty for all others.
     parked: str = ""
+    #: The worker of a supervised actor that is being stopped, until its process is gone.
+    departing: bytes = b""
     #: Why a supervised actor ends by itself, until its process is gone.
     leaving: str = ""
     #: Actors are numbered in the order of their registration, from 1.
@@ -243,6 +245,8 @@ class ActorTable:
     def worker_gone(self, worker: bytes, cause: str) -> list[Action]:
         """A worker's process ended; ``cause`` says how. Its actor is restarted or dead."""
         actions: list[Action] = []
+        for actor in [a for a in self.actors.values() if a.departing == worker]:
+            actor.departing = b""
         for actor in [a for a in self.actors.values() if a.worker == worker and a.state is not State.DEAD]:
             if actor.ending:
                 actions += self._die(actor, actor.ending, end=None)
@@ -289,6 +293,7 @@ class ActorTable:
     def _park(self, actor: Actor, cause: str, how: str) -> list[Action]:
         looks = actor.spec and not actor.worker
         actor.died_in = actor.worker
+        actor.departing = actor.worker if how == "stopped" else b""
         actor.worker, actor.address, actor.leaving = b"", "", ""
         actor.restarts += 1
         self._move(actor, State.RESTARTING)
@@ -375,6 +380,8 @@ class ActorTable:
                 self._release_name(actor)
                 members.append((actor.worker, actor.number))
             else:
+                if actor.departing:  # its supervisor saw to that, and may be gone
+                    members.append((actor.departing, actor.number))
                 actions += self._die(actor, reason, end=None)
         return [*actions, EndTogether(tuple(members))] if members else actions
 
@@ -418,4 +425,5 @@ class ActorTable:
             assert actor.state is not State.ALIVE or actor.worker
             assert not actor.ending or actor.worker or actor.state is State.DEAD
             assert not actor.parked or (actor.supervised and actor.state is State.RESTARTING and not actor.worker)
+            assert not actor.departing or not actor.worker, "it is started again before its process is gone"
             assert not actor.leaving or (actor.supervised and actor.worker)

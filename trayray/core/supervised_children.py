@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator
+from typing import Final
 
 import attrs
 
@@ -55,13 +56,24 @@ class ExitKind(enum.Enum):
     ABNORMAL = "abnormal"
 
 
+#: More of a reason is of no use in a message, a log or a table (characters).
+_MAX_REASON: Final = 2000
+
+
+def sentence(text: str) -> str:
+    """``text`` as it may be sent and shown: bounded, and without lone surrogates, which are no text."""
+    if len(text) > _MAX_REASON:
+        text = f"{text[: _MAX_REASON - 1]}…"
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 @attrs.frozen
 class Exit:
     """The end of a child, or of an attempt to start it."""
 
     kind: ExitKind
     #: A sentence for the user, without a stop.
-    reason: str
+    reason: str = attrs.field(converter=sentence)
     error: BaseException | None = attrs.field(default=None, eq=False)
 
 

@@ -100,6 +100,7 @@ class Supervision:
         #: Set once it is ending.
         self.outcome: Outcome | None = None
         self.ended = False
+        self._began = False
         #: All children that it began with have started.
         self.is_up = False
         self._intensity: RestartIntensity[tuple[str, Exit]] = RestartIntensity(policy.intensity, policy.period)
@@ -130,6 +131,7 @@ class Supervision:
 
     def start(self, now: float) -> list[Command]:
         """Start the children in their order."""
+        self._began = True
         self._plan = _Plan(starts=deque(self.children), reason="its supervisor starts", initial=True)
         return self._advance(now)
 
@@ -147,10 +149,12 @@ class Supervision:
             case StartFailed(child_id, run, exit_) | Exited(child_id, run, exit_):
                 self._gone(child_id, run, exit_, now)
             case _:
-                if self.outcome is None:
-                    self._inbox.append(event)
-                else:
+                if self.outcome is not None:
                     self._refuse(event)
+                elif not self._began:
+                    self._commands.append(Reply(event.request, _child_of(event), Refusal.NOT_STARTED))
+                else:
+                    self._inbox.append(event)
         return self._advance(now)
 
     def _gone(self, child_id: str, run: int, exit_: Exit, now: float) -> None:
@@ -164,7 +168,10 @@ class Supervision:
                 self._no_longer_awaited(child)
             case ChildState.STARTING:
                 self._no_longer_awaited(child)
-                self._not_started(child, exit_, now)
+                if self.outcome is not None:  # it ends, and has not come to stopping this one
+                    child.move(ChildState.STOPPED, now)
+                else:
+                    self._not_started(child, exit_, now)
             case ChildState.RUNNING:
                 child.unseen = exit_
                 self._inbox.append(Exited(child_id, run, exit_))
@@ -230,7 +237,7 @@ class Supervision:
         reason = plan.reason
         if plan.restarts and plan.restarts != child.id:
             reason = f"it is started again with {plan.restarts!r} ({self.policy.strategy}): {reason}"
-        self._commands.append(Start(child.id, child.run, reason))
+        self._commands.append(Start(child.id, child.run, reason, again=bool(plan.restarts)))
 
     def _not_started(self, child: Child, exit_: Exit, now: float) -> None:
         plan = self._plan
@@ -356,8 +363,8 @@ class Supervision:
     def _grant_start(self, event: StartChild) -> Refusal | None:
         present = self.children.get(event.policy.id)
         if present is not None:
-            waits = present.state in (ChildState.STOPPED, ChildState.RESTARTING)
-            return Refusal.ALREADY_PRESENT if waits else Refusal.ALREADY_STARTED
+            stopped = present.state is ChildState.STOPPED
+            return Refusal.ALREADY_PRESENT if stopped else Refusal.ALREADY_STARTED
         self._add_and_start(event.policy, event)
         return None
 
@@ -420,6 +427,7 @@ class Supervision:
         assert plan is not None or not self._inbox, "something waits and nothing is being done"
         assert plan is not None or ChildState.RESTARTING not in states, "a failed restart is not tried again"
         again = {item.child for item in self._inbox if isinstance(item, _TryAgain)}
+        again |= {plan.restarts} if plan is not None else set()  # its turn comes when others are stopped
         restarting = {child.id for child in self.children if child.state is ChildState.RESTARTING}
         assert self.outcome is not None or restarting <= again, "a failed restart is not tried again"
         runs = [child.run for child in self.children if child.run]

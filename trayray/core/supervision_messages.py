@@ -100,6 +100,8 @@ class Start:
     run: int
     #: Why: a sentence for the user, without a stop.
     reason: str
+    #: Children are being restarted, and this is one of them.
+    again: bool = False
 
 
 @attrs.frozen
@@ -129,6 +131,7 @@ class Refusal(enum.Enum):
     ALREADY_PRESENT = "already present"
     SIMPLE_ONE_FOR_ONE = "simple_one_for_one"
     START_FAILED = "start failed"
+    NOT_STARTED = "the supervisor has not started"
     SUPERVISOR_ENDS = "the supervisor ends"
 
 

@@ -56,6 +56,10 @@ class ChildPolicy:
     def __attrs_post_init__(self) -> None:
         if not self.id or not isinstance(self.id, str):  # pyright: ignore[reportUnnecessaryIsInstance]  # untyped callers
             raise ValueError(f"a child's id is a text that is not empty, not {self.id!r}")
+        try:
+            self.id.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"a child's id is a text, and {self.id!r} has lone surrogates: {error.reason}") from None
         _one_of("restart", self.restart, Restart)
         _one_of("kind", self.kind, Kind)
         check_shutdown(self.shutdown)

@@ -128,8 +128,9 @@ class ActorClient:
             changed(self._state)
 
     def unwatch(self, changed: Callable[[ActorState], None]) -> None:
-        """The end of `watch`."""
-        self._watching.remove(changed)
+        """The end of `watch`; what is not watched is left alone."""
+        if changed in self._watching:
+            self._watching.remove(changed)
 
     def _reason(self, call: ActorCall) -> RayError:
         """Why a call fails, in the actor's present state."""

@@ -102,6 +102,15 @@ class RemoteEnds:
         if done is not None:
             done()
 
+    @contextmanager
+    def when_over(self, done: Callable[[], object]) -> Generator[None]:
+        """Within the block, ``done`` is called when nobody answers any more (`all_gone`)."""
+        request = self._register(done)
+        try:
+            yield
+        finally:
+            self._open.pop(request, None)
+
     def answered(self, message: ActorEnded | RemainsEnded) -> None:
         """The node says that it is gone; in the loop's thread."""
         self._answer(message.request)

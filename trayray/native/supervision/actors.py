@@ -17,7 +17,7 @@ from trayray.core.supervised_children import Exit, ExitKind
 from trayray.exceptions import ActorDiedError
 from trayray.native.actors import create
 from trayray.native.failures import as_raised
-from trayray.native.supervision.child_runs import STOPPED, ChildRun
+from trayray.native.supervision.child_runs import STOPPED, ChildRun, described
 from trayray.wire.actor_messages import ActorState, ResumeActor
 from trayray.wire.serialization import deserialize
 from trayray.worker.wake import Wake
@@ -63,7 +63,8 @@ class SupervisedActor:
         target = self._spec.target
         bound = target if isinstance(target, BoundActorClass) else _bound(target)
         supervised = BoundActorClass(bound._cls, {**bound._options, SUPERVISED: True})
-        await self._unwatch()
+        self._unwatch()
+        self.handle = None  # of an actor that is dead, even if no other one can be made
         self.handle = await create(self._core, supervised, self._spec.args, dict(self._spec.kwargs))
         self._dead = False
         self._client = self._core.actors.client(self.actor_id, ordered=self.handle._ray_info.ordered)
@@ -99,7 +100,7 @@ class SupervisedActor:
         self._dead = not state.parked
         if state.error:
             error = as_raised(deserialize(state.error))
-            return Exit(ExitKind.ABNORMAL, f"its constructor raised {_described(error)}", error)
+            return Exit(ExitKind.ABNORMAL, f"its constructor raised {described(error)}", error)
         died = ActorDiedError(actor_id=self.actor_id.hex(), error_msg=state.cause)
         return Exit(ExitKind.ABNORMAL, state.cause.removesuffix("."), died)
 
@@ -123,7 +124,7 @@ class SupervisedActor:
     def _end(self, seconds: float, reason: str, gone: Wake, *, keep: bool) -> None:
         self._core.ends.end_actor(self.actor_id, seconds, reason, gone.set, keep=keep)
 
-    async def _unwatch(self) -> None:
+    def _unwatch(self) -> None:
         if self.handle is not None:
             self._core.call_soon(self._client.unwatch, self._changed)
 
@@ -133,15 +134,10 @@ class SupervisedActor:
         gone = Wake()
         self._end(0.0, "its supervisor has ended", gone, keep=False)
         await gone.wait()
-        await self._unwatch()
+        self._dead = True
+        self._unwatch()
 
 
 def _bound(target: Any) -> BoundActorClass:
     assert isinstance(target, ActorClass), "it was checked when it was specified"
     return BoundActorClass(target, target._default_options)
-
-
-def _described(error: BaseException) -> str:
-    """An exception in a sentence."""
-    text = str(error).partition("\n")[0]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -32,7 +32,6 @@ from trayray.native.supervision.supervisor import (
     start_child,
     terminate_child,
 )
-from trayray.worker.core_worker import CoreWorker
 from trayray.worker.current import core_worker
 
 if TYPE_CHECKING:
@@ -100,7 +99,7 @@ class BlockingSupervisor:
 
     def terminate_child(self, child: Any) -> None:
         """Stop a child, given by its id or its handle, and wait until it is gone."""
-        self._ask(terminate_child, self._service, child)
+        self._ask(terminate_child, self._service, child._service if isinstance(child, BlockingSupervisor) else child)
 
     def restart_child(self, child: str) -> Any:
         """Start a child that is stopped; its handle."""
@@ -131,9 +130,10 @@ class BlockingSupervisor:
 def _events(reader: EventReader, more: threading.Event) -> Iterator[SupervisorEvent]:
     while True:
         more.clear()
+        closed = reader.closed  # first: what is put before it closes is taken below
         while (event := reader.take()) is not None:
             yield event
-        if reader.closed:
+        if closed:
             return
         more.wait()
 
@@ -159,12 +159,19 @@ def supervise(spec: SupervisorSpec | Iterable[Spec]) -> Generator[BlockingSuperv
     _check_local(spec)
     core = core_worker() or session.core()
     core.check_may_wait("supervise()")
-    root = core.run_async(_start, core, spec)
+    root = SupervisionRoot(core, spec)
+    failure: BaseException | None = None
     try:
+        core.run_async(_start, root)
         yield BlockingSupervisor(root, root.service)
+    except BaseException as error:
+        failure = error
+        raise
     finally:
         if not root.over.is_set():  # else it has given up, or shutdown() was called in the block
             core.run_async(_stop, root)
+        if failure is not None and root.error is not None and root.error is not failure:
+            failure.add_note(f"Besides, {type(root.error).__name__}: {root.error}")
     error = root.error or core.lost
     if error is not None:
         raise error
@@ -180,14 +187,13 @@ def _check_local(spec: Spec) -> None:
         )
 
 
-async def _start(core: CoreWorker, spec: SupervisorSpec) -> SupervisionRoot:
-    root = SupervisionRoot(core, spec)
-    core.nursery.start_soon(_run, root)
+async def _start(root: SupervisionRoot) -> None:
+    root.core.nursery.start_soon(_run, root)
     await root.settled.wait()
-    if root.error is not None:
+    if root.outcome is not None:
         await root.over.wait()
+    if root.error is not None:
         raise root.error
-    return root
 
 
 async def _run(root: SupervisionRoot) -> None:
@@ -206,4 +212,5 @@ async def _end_when_cancelled(root: SupervisionRoot) -> None:
 
 async def _stop(root: SupervisionRoot) -> None:
     root.shut_down()
-    await root.over.wait()
+    if root.begun:  # else it was interrupted before, and will start nothing any more
+        await root.over.wait()

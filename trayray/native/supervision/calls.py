@@ -6,14 +6,15 @@ Returning is a normal end, raising an abnormal one. Not here: calls that a block
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import trio
 
 from trayray.api.remote_function import BoundFunction, RemoteFunction
 from trayray.core.supervised_children import Exit, ExitKind
+from trayray.exceptions import TaskCancelledError
 from trayray.native.calls import RemoteCall
-from trayray.native.supervision.child_runs import STOPPED, ChildRun
+from trayray.native.supervision.child_runs import STOPPED, ChildRun, described
 from trayray.native.supervision.child_spec import takes_task_status
 
 if TYPE_CHECKING:
@@ -24,8 +25,12 @@ _RETURNED = Exit(ExitKind.NORMAL, "it returned")
 
 def raised(error: BaseException) -> Exit:
     """The end of a function that has raised ``error``, or could not be run."""
-    text = str(error).partition("\n")[0]
-    return Exit(ExitKind.ABNORMAL, f"it raised {type(error).__name__}{': ' if text else ''}{text}", error)
+    return Exit(ExitKind.ABNORMAL, f"it raised {described(error)}", error)
+
+
+def stopped_with(error: BaseException) -> Exit:
+    """The end of a function that was told to stop, and has raised ``error`` then."""
+    return Exit(ExitKind.SHUTDOWN, f"{STOPPED.reason}, and then raised {described(error)}", error)
 
 
 class SupervisedCall:
@@ -54,7 +59,8 @@ class SupervisedCall:
             nursery.cancel_scope.cancel()
         failed = await call.failure()
         if run.stopping.is_set():
-            return STOPPED
+            regular = failed is None or run.killed.is_set() or isinstance(failed[0], TaskCancelledError)
+            return STOPPED if failed is None or regular else stopped_with(failed[0])
         if failed is not None:
             return raised(failed[0])
         if not run.has_started:
@@ -82,21 +88,28 @@ class SupervisedTask:
         self.handle = None
 
     async def live(self, run: ChildRun) -> Exit:
-        failure: Exception | None = None
+        failure: BaseException | None = None
+        scope = trio.CancelScope()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_scope_when, run, nursery.cancel_scope)
+            nursery.start_soon(_cancel_scope_when, run, scope)
             kwargs = dict(self._spec.kwargs)
             if self._says_ready:
                 kwargs["task_status"] = _Ready(run)
             else:
                 run.started()
             try:
-                await self._spec.target(*self._spec.args, **kwargs)
-            except Exception as error:  # noqa: BLE001 -- it is the child's end, which the supervisor deals with
-                failure = error
+                with scope:
+                    await self._spec.target(*self._spec.args, **kwargs)
+            except BaseException as error:
+                if _first(error, (trio.Cancelled, GeneratorExit)) is not None:  # not the child's end
+                    raise
+                failure = error  # sys.exit() ends the child as any exception does
             nursery.cancel_scope.cancel()
+        interrupt = None if failure is None else _first(failure, (KeyboardInterrupt,))
+        if interrupt is not None:
+            raise interrupt
         if run.stopping.is_set():
-            return STOPPED
+            return STOPPED if failure is None else stopped_with(failure)
         if failure is not None:
             return raised(failure)
         if not run.has_started:
@@ -105,6 +118,14 @@ class SupervisedTask:
 
     async def close(self) -> None:
         return
+
+
+def _first(error: BaseException, kinds: tuple[type[BaseException], ...]) -> BaseException | None:
+    """The first exception of these kinds in ``error``, which may be a group."""
+    if isinstance(error, BaseExceptionGroup):
+        group = cast("BaseExceptionGroup[BaseException]", error)
+        return next((found for each in group.exceptions if (found := _first(each, kinds)) is not None), None)
+    return error if isinstance(error, kinds) else None
 
 
 async def _cancel_scope_when(run: ChildRun, scope: trio.CancelScope) -> None:

@@ -19,6 +19,15 @@ FOREVER: Final = 1e8
 STOPPED: Final = Exit(ExitKind.SHUTDOWN, "it was stopped by its supervisor")
 
 
+def described(error: BaseException) -> str:
+    """An exception in a sentence: its type and the first line of its text."""
+    try:
+        text = str(error).partition("\n")[0]
+    except Exception:  # noqa: BLE001 -- the user's class cannot say it
+        text = "its text cannot be had"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
 class ChildRun:
     """One start of a child, as the child sees it: it reports that it has started, and is told to stop."""
 

@@ -198,6 +198,6 @@ def local_functions(spec: Spec) -> list[str]:
 
 def seconds_to_stop(spec: Spec) -> float:
     """How long stopping a child that is no supervisor may take (seconds)."""
-    if spec.shutdown == "brutal_kill":
-        return 0.0
-    return math.inf if spec.shutdown == "infinity" else float(spec.shutdown)
+    if spec.kind == "async" or spec.shutdown == "infinity":  # a task of this loop cannot be killed
+        return math.inf
+    return 0.0 if spec.shutdown == "brutal_kill" else float(spec.shutdown)

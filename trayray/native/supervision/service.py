@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 import trio
@@ -37,13 +37,16 @@ from trayray.core.supervision_messages import (
 from trayray.exceptions import SupervisionError, SupervisorGaveUpError, SupervisorStartError
 from trayray.model.supervision import SupervisorPolicy
 from trayray.native.supervision.actors import SupervisedActor
-from trayray.native.supervision.calls import SupervisedCall, SupervisedTask
-from trayray.native.supervision.child_runs import STOPPED, ChildRun, Supervised
+from trayray.native.supervision.calls import SupervisedCall, SupervisedTask, raised
+from trayray.native.supervision.child_runs import STOPPED, ChildRun, Supervised, described
 from trayray.native.supervision.child_spec import Spec, SupervisorSpec, seconds_to_stop
-from trayray.native.supervision.events import EventKind, Events, SupervisorEvent
+from trayray.native.supervision.events import EventKind, Events, SupervisorEvent, logger
 
 if TYPE_CHECKING:
     from trayray.worker.core_worker import CoreWorker
+
+#: What is killed because its supervisor has failed is gone after so long (seconds), or something is broken.
+_KILLED_AFTER: Final = 10.0
 
 
 @attrs.frozen
@@ -56,6 +59,8 @@ class Tree:
     changed: Callable[[], None]
     #: Called to end it all.
     shut_down: Callable[[], None]
+    #: Called when a child of this loop was interrupted (Ctrl-C), to end it all and raise that afterwards.
+    interrupted: Callable[[KeyboardInterrupt], None]
 
 
 class SupervisionService:
@@ -100,11 +105,17 @@ class SupervisionService:
         self._over = trio.Event()
         self._in_a_hurry = False
         self._started = started
-        if self.spec.strategy != "simple_one_for_one":
-            self._specs = {child.id: child for child in self.spec.children}
-        async with trio.open_nursery() as self._nursery:
-            self._carry_out(self.machine.start(trio.current_time()))
-            await self._over.wait()
+        simple = self.machine.template is not None
+        self._specs = {} if simple else {child.id: child for child in self.spec.children}
+        try:
+            async with trio.open_nursery() as self._nursery:
+                self._carry_out(self.machine.start(trio.current_time()))
+                await self._over.wait()
+        except BaseException:
+            # It cannot stop its children in order any more; none may outlive it, even so. Killing takes no longer.
+            with trio.CancelScope(shield=True, deadline=trio.current_time() + _KILLED_AFTER):
+                await self.close()
+            raise
         outcome = self.machine.outcome
         assert outcome is not None, "it has ended"
         return outcome
@@ -129,8 +140,8 @@ class SupervisionService:
     def _carry_out(self, commands: list[Command]) -> None:
         for command in commands:
             match command:
-                case Start(child, run, reason):
-                    self._start(child, run, reason)
+                case Start(child, run, reason, again):
+                    self._start(child, run, reason, again=again)
                 case Stop(child, _, shutdown, reason):
                     self._runs[child].stop("brutal_kill" if self._in_a_hurry else shutdown, reason)
                 case Forget(child):
@@ -155,9 +166,9 @@ class SupervisionService:
 
     # --- children ---
 
-    def _start(self, child_id: str, number: int, reason: str) -> None:
+    def _start(self, child_id: str, number: int, reason: str, *, again: bool) -> None:
         child = self.machine.children[child_id]
-        if child.restarts:
+        if again:
             self._emit("restarting", child_id, reason, child)
         if child_id not in self._children:
             spec = self._specs.get(child_id)
@@ -187,7 +198,10 @@ class SupervisionService:
         try:
             how = await child.live(run)
         except Exception as error:  # noqa: BLE001 -- it could not be started: that is its end, which has consequences
-            how = Exit(ExitKind.ABNORMAL, f"{type(error).__name__}: {error}", error)
+            how = Exit(ExitKind.ABNORMAL, described(error), error)
+        except KeyboardInterrupt as interrupt:  # the program's: it goes on when the children are gone
+            how = raised(interrupt)
+            self._tree.interrupted(interrupt)
         core = self._tree.core
         if core.finishing or core.closed is not None:  # the cluster is left, or gone: nothing can be started again
             self._tree.shut_down()
@@ -230,6 +244,8 @@ class SupervisionService:
     # --- as a child of another supervisor ---
 
     async def live(self, run: ChildRun) -> Exit:
+        if run.stopping.is_set():
+            return STOPPED
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._obey, run)
             outcome = await self.serve(run.started)
@@ -250,7 +266,7 @@ class SupervisionService:
 
     async def close(self) -> None:
         async with trio.open_nursery() as nursery:
-            for child in self._kept.values():
+            for child in {**self._kept, **self._children}.values():
                 nursery.start_soon(child.close)
         self._kept.clear()
 
@@ -318,6 +334,9 @@ class SupervisionService:
             case Exited(child_id, number, how):
                 stopped = child_id in self._runs and self._runs[child_id].stopping.is_set()
                 kind, reason = ("stopped", self._runs[child_id].reason) if stopped else ("exited", how.reason)
+                if stopped and how.error is not None:  # what went wrong then is nobody's reason to do anything
+                    reason = f"{reason}; {how.reason}"
+                    logger.warning("%s: %s", self.path_of(child_id), how.reason)
             case _:
                 return
         child = self.machine.children.get(child_id)

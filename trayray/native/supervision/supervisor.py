@@ -49,11 +49,13 @@ _ADVICE: Final = {
     Refusal.NOT_FOUND: "has no child {child!r}",
     Refusal.RUNNING: "has a child {child!r} that runs; terminate_child() it first",
     Refusal.RESTARTING: "is just starting its child {child!r} again; terminate_child() stops that",
-    Refusal.ALREADY_STARTED: "has a child {child!r} already, which runs",
+    Refusal.ALREADY_STARTED: "has a child {child!r} already, which runs or is just started again; terminate_child() "
+    "stops it",
     Refusal.ALREADY_PRESENT: "has a child {child!r} already, which does not run; restart_child() starts it, "
     "delete_child() forgets it",
     Refusal.SIMPLE_ONE_FOR_ONE: "is {a} simple_one_for_one supervisor: {rule}",
     Refusal.START_FAILED: "could not start its child {child!r}",
+    Refusal.NOT_STARTED: "has not started yet; ask again when its 'started' event has come",
     Refusal.SUPERVISOR_ENDS: "ends, or has ended",
 }
 
@@ -104,14 +106,26 @@ def checked_actor(handle: object, child: str, cls: Any) -> Any:
 
 
 def id_of(service: SupervisionService, child: object) -> str:
-    """The id of a child that is given by its id or its handle."""
+    """The id of a child that is given by its id or its handle.
+
+    Raises:
+        SupervisionError: it is no child's handle.
+    """
+    name = service.path or service.spec.id
     if isinstance(child, str):
         return child
+    if isinstance(child, Supervisor):
+        child = child._service
     for each in service.machine.children:
         found = service.child(each.id)
-        if found is not None and found.handle is not None and found.handle is child:
+        if found is not None and found.handle is not None and _same(found.handle, child):
             return each.id
-    raise not_found(service, repr(child))
+    raise SupervisionError(str(not_found(service, repr(child)).args[0]), name, refusal=Refusal.NOT_FOUND.value)
+
+
+def _same(handle: object, other: object) -> bool:
+    """Actors are the same by their ids: a handle may have been sent."""
+    return handle is other or (isinstance(handle, ActorHandle) and handle == other)
 
 
 def described_children(service: SupervisionService, wrap: Callable[[SupervisionService], Any]) -> list[ChildInfo]:
@@ -177,7 +191,7 @@ async def start_child(service: SupervisionService, args: tuple[Any, ...], kwargs
         service.machine.policy.check(policy)
         make = lambda request: StartChild(request, policy)  # noqa: E731 -- one of three ways to ask
     reply = await ask(service, make, spec)
-    return look_up(service, reply.child)
+    return _handle(service, reply.child)
 
 
 async def terminate_child(service: SupervisionService, child: object) -> None:
@@ -189,7 +203,13 @@ async def terminate_child(service: SupervisionService, child: object) -> None:
 async def restart_child(service: SupervisionService, child: str) -> Any:
     """See `Supervisor.restart_child`."""
     await ask(service, lambda request: RestartChild(request, child))
-    return look_up(service, child)
+    return _handle(service, child)
+
+
+def _handle(service: SupervisionService, child: str) -> Any:
+    """The handle of a child that has just started; None when it has ended for good since."""
+    found = service.child(child)
+    return None if found is None else found.handle
 
 
 async def delete_child(service: SupervisionService, child: str) -> None:
@@ -372,5 +392,6 @@ async def open_supervisor(
         if root.error is not None and root.error is not failure:
             failure.add_note(f"Besides, {type(root.error).__name__}: {root.error}")
         raise failure
-    if root.error is not None:
-        raise root.error
+    reason = root.interrupted or root.error
+    if reason is not None:
+        raise reason

@@ -235,18 +235,6 @@ def test_terminate_child_takes_any_handle_of_a_child(log: str, ray: ModuleType) 
         assert supervisor.which_children()[0].state == "stopped"
 
 
-def test_a_temporary_child_may_end_at_once() -> None:
-    async def quick() -> None:
-        await trio.lowlevel.checkpoint()
-
-    async def main() -> None:
-        async with open_supervisor([]) as supervisor:
-            for number in range(50):
-                assert await supervisor.start_child(ChildSpec(f"a{number}", quick, restart="temporary")) is None
-
-    trio.run(main)
-
-
 # --- actors ---
 
 

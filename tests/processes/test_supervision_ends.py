@@ -22,7 +22,7 @@ from tests.processes.supervised import Child, note, until, words
 from tests.processes.waiting import eventually
 from trayray import ChildSpec, SupervisorSpec, open_supervisor
 from trayray.api.session import session
-from trayray.exceptions import LocalRayletDiedError, SupervisionError, SupervisorGaveUpError
+from trayray.exceptions import ActorDiedError, LocalRayletDiedError, SupervisionError, SupervisorGaveUpError
 
 pytestmark = pytest.mark.usefixtures("ray")
 
@@ -124,6 +124,26 @@ def test_an_interrupt_in_a_child_is_raised_when_the_children_are_gone(log: str) 
     assert words(log) == ["start-a", "end-a"]
 
 
+def test_a_supervisor_that_fails_itself_kills_its_children(log: str) -> None:
+    go = trio.Event()
+
+    async def breaks() -> None:
+        await go.wait()
+        raise GeneratorExit  # no end of a child: it goes through
+
+    async def main() -> None:
+        handle: Any = None
+        with pytest.raises(BaseExceptionGroup):
+            async with open_supervisor([child(log, "a"), ChildSpec("b", breaks)]) as supervisor:
+                handle = supervisor["a"]
+                go.set()
+                await trio.sleep_forever()
+        with pytest.raises(ActorDiedError):
+            await handle.count.remote()
+
+    trio.run(main)
+
+
 def test_an_error_that_cannot_be_sent_is_told_all_the_same(log: str) -> None:
     failures = ["no text: \udcff", "much " * 10_000]
 
@@ -213,18 +233,6 @@ def test_terminate_child_takes_any_handle_of_a_child(log: str, ray: ModuleType) 
     with ray.supervise([SupervisorSpec([child(log, "b")], "pool")]) as supervisor:
         supervisor.terminate_child(supervisor["pool"])
         assert supervisor.which_children()[0].state == "stopped"
-
-
-def test_a_temporary_child_may_end_at_once() -> None:
-    async def quick() -> None:
-        return
-
-    async def main() -> None:
-        async with open_supervisor([]) as supervisor:
-            for number in range(10):
-                assert await supervisor.start_child(ChildSpec(f"a{number}", quick, restart="temporary")) is None
-
-    trio.run(main)
 
 
 # --- actors ---

@@ -210,6 +210,15 @@ async def test_the_nodes_death_cancels_the_block():
     assert not trayray.is_initialized()
 
 
+async def test_the_nodes_death_ends_the_blocks_of_actors(fresh_ray):
+    fresh_ray.init(address="local", **SMALL)
+    with pytest.raises(LocalRayletDiedError):
+        async with trayray.open_actor(SlowToLeave, pathlib.Path("/nowhere")):
+            (node,) = _nodes()
+            os.kill(node, signal.SIGKILL)
+            await trio.sleep(60)
+
+
 def _nodes():
     """Node processes of this one."""
     pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]

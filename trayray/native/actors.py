@@ -75,6 +75,11 @@ class ActorWatch:
         if not self.ends:
             raise self.failure()
 
+    def cut_off(self) -> None:
+        """Nobody will tell of its life any more."""
+        self.dead.set()
+        self.settled.set()
+
     def close(self) -> None:
         """Nobody looks any more."""
         self._core.call_soon(self._client.unwatch, self._changed)
@@ -82,7 +87,8 @@ class ActorWatch:
     def failure(self) -> BaseException:
         """Why a dead actor is dead, as it is raised in a Trio program."""
         state = self.state
-        assert state is not None, "it is dead"
+        if state is None or Life(state.state) is not Life.DEAD:  # its end was not told: the node has died
+            return self._core.lost or RaySystemError("this process has left the cluster, and the actor ended with that")
         if state.error:
             return as_raised(deserialize(state.error))
         return ActorDiedError(actor_id=self.actor_id.hex(), error_msg=state.cause)
@@ -134,18 +140,19 @@ async def _open_actor(core: CoreWorker, cls: Any, args: tuple[Any, ...], kwargs:
         watch.ends = True
         await end_actor(core, watch.actor_id, core.cleanup_seconds, _REASON)
 
-    try:
+    with core.ends.when_over(watch.cut_off):
         try:
-            await watch.settled.wait()
-            if watch.dead.is_set():
-                raise watch.failure()
-        except BaseException:
-            await leave()
-            raise
-        async with serving(watch.until_death, leave):
-            yield handle
-    finally:
-        watch.close()
+            try:
+                await watch.settled.wait()
+                if watch.dead.is_set():
+                    raise watch.failure()
+            except BaseException:
+                await leave()
+                raise
+            async with serving(watch.until_death, leave):
+                yield handle
+        finally:
+            watch.close()
 
 
 async def create(core: CoreWorker, cls: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ActorHandle:

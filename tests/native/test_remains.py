@@ -27,7 +27,7 @@ async def until(condition):
 
 
 async def test_a_call_that_has_ended_does_not_wait_for_the_cpus_that_it_has_lent(ray, tmp_path):
-    child_may_end, other_runs, other_may_end = (tmp_path / name for name in ("child", "other", "end"))
+    parent_runs, child_may_end, other_runs, other_may_end = (tmp_path / name for name in "abcd")
 
     @trayray.remote(num_cpus=0)
     def child():
@@ -36,9 +36,10 @@ async def test_a_call_that_has_ended_does_not_wait_for_the_cpus_that_it_has_lent
     @trayray.remote(num_cpus=4)
     def parent():
         child.remote()
+        parent_runs.touch()
         return os.getpid()
 
-    @trayray.remote(num_cpus=4)
+    @trayray.remote(num_cpus=3)
     def other():
         other_runs.touch()
         eventually(other_may_end.exists)
@@ -48,7 +49,7 @@ async def test_a_call_that_has_ended_does_not_wait_for_the_cpus_that_it_has_lent
             with trio.fail_after(8):
                 async with trayray.open_nursery() as nursery:
                     nursery.start_soon(parent)
-                    await until(lambda: trayray.available_resources().get("CPU", 0) == 0)
+                    await until(parent_runs.exists)
                     outer.start_soon(other)
                     await until(other_runs.exists)
                     child_may_end.touch()

@@ -37,14 +37,14 @@ async def serving(service: Service, stop: Callable[[], Awaitable[object]]) -> As
             try:
                 yield
             except BaseException as error:  # noqa: BLE001 -- raised below, as it is
-                failure, cancellation = _parted(error)
+                failure, cancellation = parted(error)
                 if cancellation is not None:
                     raise cancellation from None
             finally:
                 await stop()
                 served.let_go()
     except BaseException as error:
-        other = _parted(error)[0]
+        other = parted(error)[0]
         if failure is None and served.error is None:
             raise
         if failure is not None and other is not None:
@@ -57,7 +57,7 @@ async def serving(service: Service, stop: Callable[[], Awaitable[object]]) -> As
         raise served.error
 
 
-def _parted(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
+def parted(error: BaseException) -> tuple[BaseException | None, BaseException | None]:
     """What an exception is besides Trio's cancellation, and the cancellation in it."""
     if isinstance(error, trio.Cancelled):
         return None, error

@@ -10,7 +10,7 @@ Not here: the rules (``core.supervision``), the same for threads (``blocking``).
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 import attrs
@@ -31,6 +31,7 @@ from trayray.core.supervision_messages import (
 from trayray.exceptions import SupervisionError
 from trayray.model.supervision import AutoShutdown, Strategy
 from trayray.native.calls import connected
+from trayray.native.serving import parted
 from trayray.native.supervision.child_spec import ChildSpec, Spec, SupervisorSpec, TargetKind, check_children
 from trayray.native.supervision.events import EventReader, Events, SupervisorEvent
 from trayray.native.supervision.root import SupervisionRoot
@@ -374,20 +375,29 @@ async def open_supervisor(
             period=period,
             auto_shutdown=auto_shutdown,
         )
-    root = SupervisionRoot(connected(), spec)
+    core = connected()
+    root = SupervisionRoot(core, spec)
     failure: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(root.run, nursery.cancel_scope.cancel)
-        try:
-            await root.settled.wait()
-            if root.outcome is None:
-                yield Supervisor(root.service, root.events)
-            else:
-                await root.over.wait()
-        except (Exception, KeyboardInterrupt, SystemExit) as error:  # noqa: BLE001 -- raised below, as it is
-            failure = error
-        finally:
-            root.shut_down()
+    try:
+        with ExitStack() as at_end:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(root.run, nursery.cancel_scope.cancel)
+                try:
+                    await root.settled.wait()
+                    if root.outcome is None:
+                        yield Supervisor(root.service, root.events)
+                    else:
+                        await root.over.wait()
+                except BaseException as error:  # noqa: BLE001 -- raised below, as it is
+                    failure, cancellation = parted(error)
+                    if cancellation is not None:
+                        raise cancellation from None
+                finally:
+                    root.shut_down()
+                    at_end.enter_context(core.ends.awaited())
+    except BaseException as error:
+        if failure is None or parted(error)[0] is not None:
+            raise
     if failure is not None:
         if root.error is not None and root.error is not failure:
             failure.add_note(f"Besides, {type(root.error).__name__}: {root.error}")

@@ -392,17 +392,18 @@ class Executor:
             kwargs = with_status(call, kwargs, send)
         if call.push.window:
             with self.streams.open(call, send, self._current) as stream:
-                return self._finish(call, self._begin(call, function, (stream, *args), kwargs, region), send, region)
-        result = self._begin(call, function, args, kwargs, region)
-        del args, kwargs
-        return self._finish(call, result, send, region)
-
-    @staticmethod
-    def _begin(call: Call, function: Callable[..., Any], args: Any, kwargs: dict[str, Any], region: Region) -> Any:
+                if call.target.define.kind == ASYNC_TASK:
+                    result = function(stream, *args, **kwargs)
+                else:
+                    result = region.run(call.push.task, function, (stream, *args), kwargs)
+                return self._finish(call, result, send, region)
         if call.target.define.kind == ASYNC_TASK:
             # It runs nothing yet. An interruption here would lose the coroutine, of which Python tells.
-            return function(*args, **kwargs)
-        return region.run(call.push.task, function, args, kwargs)
+            result = function(*args, **kwargs)
+        else:
+            result = region.run(call.push.task, function, args, kwargs)
+        del args, kwargs
+        return self._finish(call, result, send, region)
 
     def _finish(self, call: Call, result: Any, send: Send, region: Region) -> Done:
         define = call.target.define
